@@ -1,0 +1,72 @@
+# interceptor: make demo shows it, make test proves it; both set up all they need.
+
+SHELL := /bin/bash -euo pipefail
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test lint format bench readme lock clean
+
+# Debian's own, so that python3-bpfcc, which PyPI does not have, can be imported.
+PYTHON ?= /usr/bin/python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
+# Two workers a core: tests mostly wait for connections and processes.
+WORKERS ?= $(shell nproc)
+TESTS ?= tests
+
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup: .stamps/project ## packages, .venv and .venv/bin/interceptor; a second run does nothing
+
+demo: setup ## the main job on a real Envoy, in namespaces made for it (root)
+	@$(BIN)/python -m tests.lab.demo
+
+test: setup ## the whole suite (root)
+	$(BIN)/pytest -n $(WORKERS) --no-skips $(TESTS)
+
+lint: setup ## ruff, mypy, and whether the README shows what the program prints
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m tests.lab.readme --check
+
+format: setup ## rewrite the code as the formatter likes it, and the README's examples
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/python -m tests.lab.readme
+
+bench: setup ## how long things take, beside a bare tool in the same run (root)
+	@$(BIN)/python -m bench
+
+lock: setup ## move the pinned versions to the newest
+	.ci/lock
+
+clean: ## forget the set-up; Debian packages stay
+	rm -rf .venv .stamps .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+
+# Each stamp is newer than what it was made from. Hosts without apt bring the tools themselves.
+.stamps/debian: .ci/debian-packages.txt
+	@mkdir -p $(@D)
+	@if command -v apt-get >/dev/null; then \
+	  packages=$$(sed 's/#.*//' $<); \
+	  missing=$$(for p in $$packages; do \
+	    dpkg-query -Wf '$${Status}' $$p 2>/dev/null | grep -q ' installed' || echo $$p; done); \
+	  if [ -n "$$missing" ]; then \
+	    echo "installing Debian packages:" $$missing; \
+	    apt-get update -qq; \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $$missing >/dev/null; \
+	  fi; \
+	fi
+	@touch $@
+
+.stamps/venv: .ci/build.lock .ci/dev.lock .stamps/debian
+	@echo "making .venv"
+	@rm -rf .venv && $(PYTHON) -m venv --system-site-packages .venv
+	@$(PIP) --require-hashes -r .ci/build.lock
+	@$(PIP) --require-hashes --no-build-isolation -r .ci/dev.lock
+	@touch $@
+
+.stamps/project: pyproject.toml .stamps/venv
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q interceptor
+	@touch $@

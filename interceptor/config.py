@@ -1,0 +1,107 @@
+"""What the user wants: one frozen ``Config``, whatever it was written in.
+
+``settings.py`` has one row for each field here and makes a ``Config`` from text; nothing else
+should. Ids may still be names: ``with_accounts`` puts numbers in their place once the host's
+accounts are known.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from ipaddress import IPv4Network  # noqa: TC003 - msgspec reads the annotations of fields
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from interceptor.errors import ConfigError
+
+if TYPE_CHECKING:
+    from interceptor.values import Accounts, Interfaces, Marks, Networks, Ports
+
+
+class BackendChoice(StrEnum):
+    """Which kernel language to install in."""
+
+    AUTO = "auto"
+    IPTABLES = "iptables"
+    NFTABLES = "nftables"
+
+
+class VariantChoice(StrEnum):
+    """Which of the two iptables: on nf_tables, or the older kernel interface."""
+
+    AUTO = "auto"
+    NFT = "nft"
+    LEGACY = "legacy"
+
+
+class FamilyChoice(StrEnum):
+    """Which address families are intercepted; the other is left alone."""
+
+    AUTO = "auto"
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+    DUAL = "dual"
+
+
+class Output(StrEnum):
+    """For whom stdout is."""
+
+    HUMAN = "human"
+    JSON = "json"
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """Every setting with its value; see ``settings.SETTINGS`` for what each means."""
+
+    sheet: str
+    backend: BackendChoice
+    iptables_variant: VariantChoice
+    outbound_port: int
+    inbound_port: int
+    tunnel_port: int
+    proxy_uid: Accounts
+    proxy_gid: Accounts
+    exempt_mark: Marks
+    include_inbound_ports: Ports
+    exclude_inbound_ports: Ports
+    include_outbound_ports: Ports
+    exclude_outbound_ports: Ports
+    include_outbound_cidrs: Networks
+    exclude_outbound_cidrs: Networks
+    exclude_outbound_uids: Accounts
+    exclude_interfaces: Interfaces
+    ip_families: FamilyChoice
+    loopback_cidr: IPv4Network
+    netns: str | None
+    timeout: float
+    output: Output
+    dry_run: bool
+    verify: bool
+    debug: bool
+
+    @property
+    def user_names(self) -> tuple[str, ...]:
+        """User names that still have to be looked up."""
+        return self.proxy_uid.names + self.exclude_outbound_uids.names
+
+    @property
+    def group_names(self) -> tuple[str, ...]:
+        """Group names that still have to be looked up."""
+        return self.proxy_gid.names
+
+    def with_accounts(self, users: dict[str, int], groups: dict[str, int]) -> Config:
+        """Put ids in the place of names; an unknown name is a ``ConfigError``."""
+        try:
+            return msgspec.structs.replace(
+                self,
+                proxy_uid=self.proxy_uid.resolve(users),
+                exclude_outbound_uids=self.exclude_outbound_uids.resolve(users),
+                proxy_gid=self.proxy_gid.resolve(groups),
+            )
+        except KeyError as error:
+            kind = "group" if error.args[0] in self.group_names else "user"
+            raise ConfigError(
+                f"no {kind} named {error.args[0]!r} on this host",
+                hint="give the number: names are looked up here, not in the pod's image",
+            ) from None

@@ -1,0 +1,333 @@
+"""Rules as values: tables, base chains, chains, rules, matches, actions, in nftables' words.
+
+A ``Ruleset`` belongs to no backend. ``sheets.build`` makes one from policy, ``parse`` makes one
+from what a kernel holds, ``render`` lowers one to what a kernel language can say. Two rules are
+equal when they have the same matches in any order, the same action and the same ``why``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from interceptor.errors import RulesetError
+from interceptor.names import CHAIN_NAME_MAX, COMMENT_MAX, ChainType, Family, Hook
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from interceptor.values import Ids, Interfaces, Marks, Networks, Ports
+
+
+PROTOCOLS_WITH_PORTS = frozenset({"tcp", "udp", "sctp", "dccp"})
+
+
+class Match(msgspec.Struct, frozen=True, kw_only=True):
+    """One condition on a packet; ``negated`` turns it round."""
+
+    negated: bool = False
+
+
+class FamilyIs(Match, frozen=True):
+    """The packet is of this single family (nft ``meta nfproto``)."""
+
+    family: Family
+
+
+class InInterface(Match, frozen=True):
+    """It came in by one of these interfaces."""
+
+    interfaces: Interfaces
+
+
+class OutInterface(Match, frozen=True):
+    """It leaves by one of these interfaces."""
+
+    interfaces: Interfaces
+
+
+class Source(Match, frozen=True):
+    """Its source address is in one of these networks."""
+
+    networks: Networks
+
+
+class Destination(Match, frozen=True):
+    """Its destination address is in one of these networks."""
+
+    networks: Networks
+
+
+class Protocol(Match, frozen=True):
+    """It is of this transport protocol, by the name of /etc/protocols, or the number."""
+
+    protocol: str
+
+
+class SourcePort(Match, frozen=True):
+    """Its source port is one of these."""
+
+    ports: Ports
+
+
+class DestinationPort(Match, frozen=True):
+    """Its destination port is one of these."""
+
+    ports: Ports
+
+
+class Uid(Match, frozen=True):
+    """The socket that sends it was made by one of these users.
+
+    Without a socket it is false, also negated in nft; iptables makes the negated one true.
+    """
+
+    ids: Ids
+
+
+class Gid(Match, frozen=True):
+    """The socket that sends it was made by one of these groups.
+
+    Without a socket it is false, also negated in nft; iptables makes the negated one true.
+    """
+
+    ids: Ids
+
+
+class PacketMark(Match, frozen=True):
+    """It carries one of these marks; a packet starts with its socket's."""
+
+    marks: Marks
+
+
+class ConnectionState(Match, frozen=True):
+    """Conntrack has its connection in one of these states (NEW, ESTABLISHED, ...), sorted."""
+
+    states: tuple[str, ...]
+
+
+class Unreadable(Match, frozen=True):
+    """A condition in words nobody here understands."""
+
+    words: str
+
+
+class Continue(msgspec.Struct, frozen=True):
+    """Count and go on with the next rule."""
+
+
+class Accept(msgspec.Struct, frozen=True):
+    """Let it pass this hook's chain."""
+
+
+class Drop(msgspec.Struct, frozen=True):
+    """Throw it away."""
+
+
+class Return(msgspec.Struct, frozen=True):
+    """Go back to the chain that jumped here; from a base chain, to its policy."""
+
+
+class Jump(msgspec.Struct, frozen=True):
+    """Go on in another chain and come back."""
+
+    chain: str
+
+
+class Goto(msgspec.Struct, frozen=True):
+    """Go on in another chain and come back to where this one was called from."""
+
+    chain: str
+
+
+class Redirect(msgspec.Struct, frozen=True):
+    """Change the destination to this host and port."""
+
+    port: int
+
+
+class UnreadableAction(msgspec.Struct, frozen=True):
+    """An action in words nobody here understands."""
+
+    words: str
+
+
+Action = Continue | Accept | Drop | Return | Jump | Goto | Redirect | UnreadableAction
+
+
+class Rule(msgspec.Struct, frozen=True, eq=False):
+    """If all matches hold, do the action; ``why`` is the comment in the kernel's listing.
+
+    ``text`` is the line a rule was read from, and no part of its meaning.
+    """
+
+    matches: tuple[Match, ...] = ()
+    action: Action = Continue()
+    why: str = ""
+    text: str = ""
+
+    @property
+    def meaning(self) -> tuple[frozenset[Match], Action, str]:
+        """What makes two rules equal."""
+        return frozenset(self.matches), self.action, self.why
+
+    @property
+    def target(self) -> str | None:
+        """The chain it jumps or goes to, if it does."""
+        return self.action.chain if isinstance(self.action, Jump | Goto) else None
+
+    def __eq__(self, other: object) -> bool:
+        return self.meaning == other.meaning if isinstance(other, Rule) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.meaning)
+
+
+class Base(msgspec.Struct, frozen=True):
+    """What ties a chain to a hook; chains at a hook run in order of ``priority``."""
+
+    type: ChainType
+    hook: Hook
+    priority: int
+    policy: Literal["accept", "drop"] = "accept"
+
+
+class Chain(msgspec.Struct, frozen=True):
+    """Rules in order; with a ``base`` the kernel calls it, without one only a jump does."""
+
+    name: str
+    rules: tuple[Rule, ...] = ()
+    base: Base | None = None
+
+
+class Table(msgspec.Struct, frozen=True):
+    """Chains that can jump to one another, for packets of one family or of both."""
+
+    family: Family
+    name: str
+    chains: tuple[Chain, ...] = ()
+
+    def chain(self, name: str) -> Chain | None:
+        """Give the chain of that name."""
+        return next((c for c in self.chains if c.name == name), None)
+
+
+class Ruleset(msgspec.Struct, frozen=True):
+    """Tables in the order they are written."""
+
+    tables: tuple[Table, ...] = ()
+
+    def table(self, family: Family, name: str) -> Table | None:
+        """Give the table of that family and name."""
+        return next((t for t in self.tables if (t.family, t.name) == (family, name)), None)
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many chains and how many rules there are."""
+        chains = [chain for table in self.tables for chain in table.chains]
+        return len(chains), sum(len(chain.rules) for chain in chains)
+
+    def validate(self) -> None:
+        """Check by itself all that kernel tools check late, badly or not at all.
+
+        Every jump ends in a chain of its own table (``iptables-restore --test`` on nf_tables
+        lets a missing one pass), no chain can call itself, names and comments fit, translation
+        stands only in nat chains, and ports only beside a protocol that has them.
+
+        Raises:
+            RulesetError: with the first fault found.
+        """
+        seen: set[tuple[Family, str]] = set()
+        for table in self.tables:
+            if (table.family, table.name) in seen:
+                raise RulesetError(f"table {table.family} {table.name} is there twice")
+            seen.add((table.family, table.name))
+            _validate_table(table)
+
+
+def _validate_table(table: Table) -> None:
+    chains: dict[str, Chain] = {}
+    for chain in table.chains:
+        if chain.name in chains:
+            raise RulesetError(f"{table.name}: chain {chain.name} is there twice")
+        if not chain.name or len(chain.name) > CHAIN_NAME_MAX:
+            raise RulesetError(
+                f"{table.name}: chain name {chain.name!r} is not 1 to {CHAIN_NAME_MAX} characters"
+            )
+        chains[chain.name] = chain
+    for chain in table.chains:
+        for number, rule in enumerate(chain.rules, 1):
+            try:
+                _check_jump(rule, chains)
+                check_rule(rule)
+            except RulesetError as error:
+                raise RulesetError(
+                    f"{table.name} {chain.name} rule {number}: {error}", hint=error.hint
+                ) from None
+    _validate_calls(table, chains)
+
+
+def _check_jump(rule: Rule, chains: dict[str, Chain]) -> None:
+    if rule.target is None:
+        return
+    if rule.target not in chains:
+        raise RulesetError(f"jumps to the missing chain {rule.target!r}")
+    if chains[rule.target].base is not None:
+        raise RulesetError(f"jumps to {rule.target!r}, which only the kernel calls")
+
+
+def check_rule(rule: Rule) -> None:
+    """Check what a rule says by itself: its comment, and ports only beside their protocol."""
+    if len(rule.why) > COMMENT_MAX:
+        raise RulesetError(f"its why is longer than {COMMENT_MAX} characters")
+    if not rule.why.isprintable() or '"' in rule.why:
+        raise RulesetError("its why has characters that do not print, or a double quote")
+    protocols = {m.protocol for m in rule.matches if isinstance(m, Protocol) and not m.negated}
+    needs_ports = isinstance(rule.action, Redirect) or any(
+        isinstance(m, SourcePort | DestinationPort) for m in rule.matches
+    )
+    if needs_ports and not protocols & PROTOCOLS_WITH_PORTS:
+        raise RulesetError("names a port without a protocol that has ports", hint="add -p tcp")
+
+
+def _validate_calls(table: Table, chains: dict[str, Chain]) -> None:
+    """Walk down from every chain: no way may come back to where it began."""
+    done: set[str] = set()
+
+    def walk(name: str, path: tuple[str, ...]) -> None:
+        if name in path:
+            loop = " -> ".join((*path[path.index(name) :], name))
+            raise RulesetError(f"{table.name}: chains call each other for ever: {loop}")
+        if name not in done:
+            for rule in chains[name].rules:
+                if rule.target is not None:
+                    walk(rule.target, (*path, name))
+            done.add(name)
+
+    for name in chains:
+        walk(name, ())
+    _validate_translation(table, chains)
+
+
+def _validate_translation(table: Table, chains: dict[str, Chain]) -> None:
+    """Check that chains of another type than nat never reach a redirect."""
+    for base in table.chains:
+        if base.base is None or base.base.type is ChainType.NAT:
+            continue
+        for chain in reachable(chains, base.name):
+            if any(isinstance(rule.action, Redirect) for rule in chain.rules):
+                raise RulesetError(
+                    f"{table.name} {chain.name}: redirects, but {base.name} is no nat chain"
+                )
+
+
+def reachable(chains: dict[str, Chain], start: str) -> Iterator[Chain]:
+    """Give the chain called ``start`` and all that can be called from it, each once."""
+    pending, seen = [start], set[str]()
+    while pending:
+        name = pending.pop()
+        if name not in seen and name in chains:
+            seen.add(name)
+            yield chains[name]
+            pending.extend(rule.target for rule in chains[name].rules if rule.target)

@@ -1,0 +1,1 @@
+"""Text and JSON of kernel tools into a ``Ruleset``; nothing here runs a tool."""

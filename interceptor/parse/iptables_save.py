@@ -1,0 +1,106 @@
+"""The text of ``iptables-save`` and ``ip6tables-save`` into a ``Ruleset`` of one family."""
+
+from __future__ import annotations
+
+import re
+
+from interceptor.errors import ParseError
+from interceptor.model import Base, Chain, Rule, Ruleset, Table
+from interceptor.names import PRIORITIES, Family, Hook, builtin_type
+from interceptor.parse.words import WordReader, tokenize
+
+_COUNTERS = re.compile(r"^\[\d+:\d+\] ")
+_CHAIN = re.compile(r"^:(\S+) (\S+)(?: \[\d+:\d+\])?$")
+
+
+def parse(text: str, family: Family) -> Ruleset:
+    """Read a dump; what a rule says that nobody here understands is kept as unreadable.
+
+    Args:
+        text: one or more ``*table`` to ``COMMIT`` parts, with or without counters.
+        family: ``ip`` for iptables-save, ``ip6`` for ip6tables-save.
+
+    Raises:
+        ParseError: a line that the tool never prints, or a table without its COMMIT.
+    """
+    tables: list[Table] = []
+    reader: _TableReader | None = None
+    for number, raw in enumerate(text.splitlines(), 1):
+        line = raw.strip()
+        if not line or line.startswith("#"):
+            continue
+        try:
+            if reader is None:
+                reader = _TableReader(_table_name(line), family)
+            elif line == "COMMIT":
+                tables.append(reader.table())
+                reader = None
+            else:
+                reader.line(line)
+        except ValueError as error:
+            raise ParseError(f"line {number} of the dump: {error}: {line[:80]!r}") from None
+    if reader is not None:
+        raise ParseError(
+            f"the dump ends within table {reader.name}, before its COMMIT",
+            hint="it was cut off: take it again",
+        )
+    return Ruleset(tuple(tables))
+
+
+def _table_name(line: str) -> str:
+    if not line.startswith("*"):
+        raise ValueError("it stands outside a table")
+    return line[1:]
+
+
+class _TableReader:
+    """Gathers the lines of one table; rules are read last, when all chain names are known."""
+
+    def __init__(self, name: str, family: Family) -> None:
+        self.name = name
+        self._family = family
+        self._policies: dict[str, str] = {}
+        self._lines: dict[str, list[str]] = {}
+
+    def line(self, line: str) -> None:
+        if line.startswith(":"):
+            found = _CHAIN.match(line)
+            if found is None:
+                raise ValueError("a chain line has a name and a policy")
+            chain, policy = found.groups()
+            self._policies[chain] = policy
+            self._lines.setdefault(chain, [])
+            return
+        words = _COUNTERS.sub("", line)
+        if not words.startswith("-A "):
+            raise ValueError("it is no rule and no chain")
+        chain, _, rule = words[3:].partition(" ")
+        if chain not in self._lines:
+            raise ValueError(f"chain {chain!r} was not declared")
+        self._lines[chain].append(rule)
+
+    def table(self) -> Table:
+        return Table(
+            self._family,
+            self.name,
+            tuple(
+                Chain(name, tuple(map(self._rule, lines)), self._base(name))
+                for name, lines in self._lines.items()
+            ),
+        )
+
+    def _rule(self, line: str) -> Rule:
+        return WordReader(tokenize(line), self._lines).read(line)
+
+    def _base(self, chain: str) -> Base | None:
+        policy = self._policies[chain]
+        priorities = PRIORITIES.get(self.name, {})
+        hook = next((hook for hook in priorities if hook.upper() == chain), None)
+        if policy == "-" or hook is None:
+            return None
+        return Base(
+            builtin_type(self.name, hook),
+            Hook(hook),
+            priorities[hook],
+            "drop" if policy == "DROP" else "accept",
+        )

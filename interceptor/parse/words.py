@@ -1,0 +1,264 @@
+"""The words of one iptables rule: ``-p tcp --dport 22 -j RETURN`` into a ``Rule``.
+
+Both ``iptables-save`` dumps and the rows of a sheet are written in these words. They differ in
+where values come from (a sheet has ``{names}``) and in what happens to words nobody knows: a
+dump keeps them as ``Unreadable``, a sheet refuses them. To add a match, add its class to
+``model`` and a line to ``_OPTIONS``; then the two renderers.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from interceptor.model import (
+    Accept,
+    Action,
+    ConnectionState,
+    Continue,
+    Destination,
+    DestinationPort,
+    Drop,
+    Gid,
+    Goto,
+    InInterface,
+    Jump,
+    Match,
+    OutInterface,
+    PacketMark,
+    Protocol,
+    Redirect,
+    Return,
+    Rule,
+    Source,
+    SourcePort,
+    Uid,
+    Unreadable,
+    UnreadableAction,
+)
+from interceptor.values import Ids, Interfaces, Marks, Networks, Ports, merge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container
+
+
+class Kind(StrEnum):
+    """What type of value an option takes."""
+
+    PORTS = "ports"
+    NETWORKS = "networks"
+    INTERFACES = "interfaces"
+    IDS = "ids"
+    MARKS = "marks"
+    PROTOCOL = "protocol"
+    STATES = "states"
+    PORT = "port"
+    TEXT = "text"
+
+
+class _Option(msgspec.Struct, frozen=True):
+    kind: Kind
+    match: Callable[..., Match]
+
+
+_OPTIONS: dict[tuple[str, str], _Option] = {
+    ("", "-i"): _Option(Kind.INTERFACES, InInterface),
+    ("", "-o"): _Option(Kind.INTERFACES, OutInterface),
+    ("", "-s"): _Option(Kind.NETWORKS, Source),
+    ("", "-d"): _Option(Kind.NETWORKS, Destination),
+    ("", "-p"): _Option(Kind.PROTOCOL, Protocol),
+    ("tcp", "--sport"): _Option(Kind.PORTS, SourcePort),
+    ("tcp", "--dport"): _Option(Kind.PORTS, DestinationPort),
+    ("udp", "--sport"): _Option(Kind.PORTS, SourcePort),
+    ("udp", "--dport"): _Option(Kind.PORTS, DestinationPort),
+    ("multiport", "--sports"): _Option(Kind.PORTS, SourcePort),
+    ("multiport", "--dports"): _Option(Kind.PORTS, DestinationPort),
+    ("owner", "--uid-owner"): _Option(Kind.IDS, Uid),
+    ("owner", "--gid-owner"): _Option(Kind.IDS, Gid),
+    ("mark", "--mark"): _Option(Kind.MARKS, PacketMark),
+    ("conntrack", "--ctstate"): _Option(Kind.STATES, ConnectionState),
+    ("state", "--state"): _Option(Kind.STATES, ConnectionState),
+}
+"""(module, option) -> value and match; module "" is iptables itself."""
+
+_PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp", "58": "ipv6-icmp", "icmpv6": "ipv6-icmp"}
+_ANY_PROTOCOL = frozenset({"0", "all"})
+_VERDICTS: dict[str, Action] = {"ACCEPT": Accept(), "DROP": Drop(), "RETURN": Return()}
+_TARGET_WORDS = frozenset({"-j", "--jump", "-g", "--goto"})
+
+
+def read_literal(kind: Kind, text: str) -> Any:
+    """Read a value as ``iptables-save`` prints it; ``ValueError`` if it is something else."""
+    match kind:
+        case Kind.PORTS:
+            return _read_ports(text)
+        case Kind.NETWORKS:
+            return Networks.parse(text)
+        case Kind.INTERFACES:
+            return Interfaces.parse(text)
+        case Kind.IDS:
+            return Ids.parse(text)
+        case Kind.MARKS:
+            return Marks.parse(text)
+        case Kind.PROTOCOL:
+            return _PROTOCOLS.get(text, text)
+        case Kind.STATES:
+            return tuple(sorted(text.split(",")))
+        case Kind.PORT:
+            return Ports.parse_number(text)
+        case Kind.TEXT:
+            return text
+
+
+def _read_ports(text: str) -> Ports:
+    """Read ports as the kernel knows them: 0 is one, and a range may be open."""
+    ranges = []
+    for item in text.split(","):
+        low, colon, high = item.partition(":")
+        first, last = int(low or 0), int((high or Ports.HIGHEST) if colon else low)
+        if not 0 <= first <= last <= Ports.HIGHEST:
+            raise ValueError(f"{item!r} is no port and no range of ports")
+        ranges.append((first, last))
+    return Ports(merge(ranges))
+
+
+def tokenize(line: str) -> list[str]:
+    """Split a line into words, taking back the quotes and backslashes of iptables-save."""
+    if '"' not in line:
+        return line.split()
+    words = []
+    for found in re.finditer(r'"((?:[^"\\]|\\.)*)"|(\S+)', line):
+        quoted, bare = found.groups()
+        words.append(bare if quoted is None else re.sub(r"\\(.)", r"\1", quoted))
+    return words
+
+
+class WordReader:
+    """Reads one rule's words from left to right.
+
+    Args:
+        words: the rule without its ``-A CHAIN``.
+        chains: the names of chains that a ``-j`` may mean.
+        values: gives the typed value of an option's text, or ``ValueError``.
+        strict: raise ``ValueError`` for what is unknown instead of keeping it unread.
+    """
+
+    def __init__(
+        self,
+        words: list[str],
+        chains: Container[str],
+        values: Callable[[Kind, str], Any] = read_literal,
+        *,
+        strict: bool = False,
+    ) -> None:
+        self._words = words
+        self._chains = chains
+        self._values = values
+        self._strict = strict
+        self._at = 0
+        self._module = ""
+        self._matches: list[Match] = []
+        self._why = ""
+
+    def read(self, text: str = "") -> Rule:
+        """Read all of it; ``text`` is kept as the line it came from."""
+        action: Action = Continue()
+        while self._at < len(self._words):
+            word = self._take()
+            negated = word == "!"
+            if negated:
+                word = self._take()
+            if word in ("-m", "--match"):
+                self._module = self._take()
+                self._read_unknown_module()
+            elif word in _TARGET_WORDS:
+                action = self._read_target(goto=word in ("-g", "--goto"))
+            elif word == "--comment" and self._module == "comment":
+                self._why = self._value(Kind.TEXT)
+            else:
+                self._read_option(word, negated=negated)
+        return Rule(tuple(self._matches), action, self._why, text)
+
+    def _take(self) -> str:
+        if self._at == len(self._words):
+            raise ValueError("a word is missing at its end")
+        self._at += 1
+        return self._words[self._at - 1]
+
+    def _value(self, kind: Kind) -> Any:
+        return self._values(kind, self._take())
+
+    def _find(self, word: str) -> _Option | None:
+        """Look an option up: iptables' own, the module's, or the protocol's without ``-m``."""
+        for module in ("", self._module, self._protocol()):
+            if (module, word) in _OPTIONS:
+                return _OPTIONS[module, word]
+        return None
+
+    def _protocol(self) -> str:
+        return next((m.protocol for m in self._matches if isinstance(m, Protocol)), "")
+
+    def _read_option(self, word: str, *, negated: bool) -> None:
+        start = self._at - 1
+        option = self._find(word)
+        if option is None:
+            self._unread(start, negated=negated)
+            return
+        try:
+            value = self._value(option.kind)
+        except ValueError:
+            if self._strict:
+                raise
+            self._unread(start, negated=negated)
+            return
+        if option.match is Protocol and value in _ANY_PROTOCOL and not negated:
+            return
+        self._matches.append(option.match(value, negated=negated))
+
+    def _unread(self, start: int, *, negated: bool) -> None:
+        """Keep an option and its values as they are, up to the next option."""
+        if self._strict:
+            raise ValueError(f"{self._words[start]!r} is no match known here")
+        self._at = start + 1
+        while self._at < len(self._words) and not self._words[self._at].startswith(("-", "!")):
+            self._at += 1
+        words = " ".join(self._words[start : self._at])
+        module = f"-m {self._module} " if words.startswith("--") and self._module else ""
+        self._matches.append(Unreadable(module + words, negated=negated))
+
+    def _read_unknown_module(self) -> None:
+        """Keep a module that has no options known here as it is, up to what follows it."""
+        if self._module == "comment" or any(module == self._module for module, _ in _OPTIONS):
+            return
+        if self._strict:
+            raise ValueError(f"'-m {self._module}' is no match known here")
+        start = self._at
+        while self._at < len(self._words) and self._words[self._at] not in (
+            "-m",
+            *_TARGET_WORDS,
+        ):
+            self._at += 1
+        words = " ".join(("-m", self._module, *self._words[start : self._at]))
+        self._matches.append(Unreadable(words))
+
+    def _read_target(self, *, goto: bool) -> Action:
+        name = self._value(Kind.TEXT)
+        rest = self._words[self._at :]
+        self._at = len(self._words)
+        if name in self._chains:
+            return Goto(name) if goto else Jump(name)
+        if name in _VERDICTS and not rest:
+            return _VERDICTS[name]
+        match name, rest:
+            case "REDIRECT", ["--to-ports", port]:
+                try:
+                    return Redirect(self._values(Kind.PORT, port))
+                except ValueError:
+                    if self._strict:
+                        raise
+        if self._strict:
+            raise ValueError(f"{' '.join((name, *rest))!r} is neither a chain nor an action")
+        return UnreadableAction(" ".join((name, *rest)))

@@ -1,0 +1,274 @@
+"""``iptables-restore`` text, word for word as ``iptables-save`` prints it back."""
+
+from __future__ import annotations
+
+import re
+from itertools import product
+from typing import TYPE_CHECKING, assert_never
+
+from interceptor.errors import RulesetError
+from interceptor.model import (
+    Accept,
+    Action,
+    Chain,
+    ConnectionState,
+    Continue,
+    Destination,
+    DestinationPort,
+    Drop,
+    FamilyIs,
+    Gid,
+    Goto,
+    InInterface,
+    Jump,
+    Match,
+    OutInterface,
+    PacketMark,
+    Protocol,
+    Redirect,
+    Return,
+    Rule,
+    Ruleset,
+    Source,
+    SourcePort,
+    Table,
+    Uid,
+    Unreadable,
+    UnreadableAction,
+)
+from interceptor.values import Ids, Interfaces, Marks, Networks, Ports
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from interceptor.names import Family
+
+MULTIPORT_SLOTS = 15
+"""Ports one multiport match takes; a range counts two (XT_MULTI_PORTS, xt_multiport.h)."""
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def lower(ruleset: Ruleset, family: Family) -> Ruleset:
+    """Give the rules of one family as iptables can hold them: one element a match.
+
+    Raises:
+        RulesetError: a negated set of networks or interfaces with several members, which a
+            single iptables rule cannot say.
+    """
+    return Ruleset(
+        tuple(
+            Table(
+                family,
+                table.name,
+                tuple(
+                    Chain(
+                        c.name, tuple(r for rule in c.rules for r in _split(rule, family)), c.base
+                    )
+                    for c in table.chains
+                ),
+            )
+            for table in ruleset.tables
+            if family in table.family.members
+        )
+    )
+
+
+def _split(rule: Rule, family: Family) -> Iterator[Rule]:
+    """Give the rules that together mean this one; none if it cannot match in the family."""
+    choices = [list(_alternatives(match, family)) for match in rule.matches]
+    for chosen in product(*choices):
+        matches = tuple(match for several in chosen for match in several)
+        yield Rule(matches, rule.action, rule.why)
+
+
+def _alternatives(match: Match, family: Family) -> Iterator[tuple[Match, ...]]:
+    """Give the ways a match can hold, each as matches that hold together."""
+    match match:
+        case FamilyIs():
+            if (match.family is family) != match.negated:
+                yield ()
+        case Source() | Destination():
+            yield from _network_alternatives(match, family)
+        case InInterface() | OutInterface():
+            singles = [
+                type(match)(Interfaces((n,)), negated=match.negated)
+                for n in match.interfaces.names
+            ]
+            yield from _any_or_all(singles, "interfaces", can_combine=False)
+        case SourcePort() | DestinationPort():
+            chunks = [type(match)(Ports(c), negated=match.negated) for c in _chunks(match.ports)]
+            yield from _any_or_all(chunks, "ports")
+        case Uid() | Gid():
+            ids = [type(match)(Ids((r,)), negated=match.negated) for r in match.ids.ranges]
+            yield from _any_or_all(ids, "ids")
+        case PacketMark():
+            marks = [PacketMark(Marks((m,)), negated=match.negated) for m in match.marks.marks]
+            yield from _any_or_all(marks, "marks")
+        case _:
+            yield (match,)
+
+
+def _network_alternatives(
+    match: Source | Destination, family: Family
+) -> Iterator[tuple[Match, ...]]:
+    if match.networks.covers(family):
+        if not match.negated:
+            yield ()
+        return
+    part = match.networks.part(family)
+    if not part and match.negated:
+        yield ()
+        return
+    singles = [type(match)(Networks.of((network,)), negated=match.negated) for network in part]
+    yield from _any_or_all(singles, "networks", can_combine=False)
+
+
+def _any_or_all(
+    matches: Sequence[Match], what: str, *, can_combine: bool = True
+) -> Iterator[tuple[Match, ...]]:
+    """A set holds if any member does; a negated one if all negated members do."""
+    if not any(match.negated for match in matches):
+        yield from ((match,) for match in matches)
+    elif can_combine or len(matches) == 1:
+        yield tuple(matches)
+    else:
+        raise RulesetError(
+            f"iptables cannot say 'none of these {what}' in one rule",
+            hint="write the members as exceptions in rows before it",
+        )
+
+
+def _chunks(ports: Ports) -> Iterator[tuple[tuple[int, int], ...]]:
+    """Deal ranges out to as few multiport matches as hold them."""
+    chunk: list[tuple[int, int]] = []
+    slots = 0
+    for low, high in ports.ranges:
+        cost = 1 if low == high else 2
+        if slots + cost > MULTIPORT_SLOTS:
+            yield tuple(chunk)
+            chunk, slots = [], 0
+        chunk.append((low, high))
+        slots += cost
+    if chunk:
+        yield tuple(chunk)
+
+
+def text(lowered: Ruleset) -> str:
+    """Write lowered tables for ``iptables-restore``; loading it flushes what those tables held."""
+    return "".join(
+        "\n".join(
+            [
+                f"*{table.name}",
+                *(declaration(chain) for chain in table.chains),
+                *(f"-A {c.name} {words(r)}".rstrip() for c in table.chains for r in c.rules),
+                "COMMIT\n",
+            ]
+        )
+        for table in lowered.tables
+    )
+
+
+def declaration(chain: Chain) -> str:
+    """Write the line that makes a chain, or flushes it if it is there."""
+    policy = chain.base.policy.upper() if chain.base else "-"
+    return f":{chain.name} {policy} [0:0]"
+
+
+def words(rule: Rule) -> str:
+    """Write one lowered rule, in the order ``iptables-save`` has."""
+    parts = [*_matches(rule.matches)]
+    if rule.why:
+        parts.append(f"-m comment --comment {quote(rule.why)}")
+    parts.append(action(rule.action))
+    return " ".join(part for part in parts if part)
+
+
+def quote(comment: str) -> str:
+    """Quote as ``xtables_save_string`` does."""
+    if _BARE.fullmatch(comment):
+        return comment
+    return '"' + re.sub(r"([\"\\'])", r"\\\1", comment) + '"'
+
+
+_ORDER: tuple[type[Match], ...] = (
+    Source,
+    Destination,
+    InInterface,
+    OutInterface,
+    Protocol,
+    SourcePort,
+    DestinationPort,
+    Uid,
+    Gid,
+    PacketMark,
+    ConnectionState,
+    Unreadable,
+)
+
+
+def _matches(matches: Iterable[Match]) -> Iterator[str]:
+    ordered = sorted(matches, key=lambda match: _ORDER.index(type(match)))
+    protocol = next((m.protocol for m in ordered if isinstance(m, Protocol)), "")
+    for match in ordered:
+        yield _match(match, protocol)
+
+
+def _match(match: Match, protocol: str) -> str:
+    no = "! " if match.negated else ""
+    match match:
+        case Source(networks):
+            return f"{no}-s {networks}"
+        case Destination(networks):
+            return f"{no}-d {networks}"
+        case InInterface(interfaces):
+            return f"{no}-i {interfaces}"
+        case OutInterface(interfaces):
+            return f"{no}-o {interfaces}"
+        case Protocol(name):
+            return f"{no}-p {name}"
+        case SourcePort(ports):
+            return _ports(ports, "sport", no, protocol)
+        case DestinationPort(ports):
+            return _ports(ports, "dport", no, protocol)
+        case Uid(ids):
+            return f"-m owner {no}--uid-owner {ids}"
+        case Gid(ids):
+            return f"-m owner {no}--gid-owner {ids}"
+        case PacketMark(marks):
+            return f"-m mark {no}--mark {marks}"
+        case ConnectionState(states):
+            return f"-m conntrack {no}--ctstate {','.join(states)}"
+        case Unreadable(unread):
+            return f"{no}{unread}"
+    raise RulesetError(f"iptables has no words for {type(match).__name__}: lower the rule first")
+
+
+def _ports(ports: Ports, option: str, no: str, protocol: str) -> str:
+    ranges = [f"{low}" if low == high else f"{low}:{high}" for low, high in ports.ranges]
+    if len(ranges) == 1:
+        return f"-m {protocol} {no}--{option} {ranges[0]}"
+    return f"-m multiport {no}--{option}s {','.join(ranges)}"
+
+
+def action(action: Action) -> str:
+    """Write a rule's target."""
+    match action:
+        case Continue():
+            return ""
+        case Accept():
+            return "-j ACCEPT"
+        case Drop():
+            return "-j DROP"
+        case Return():
+            return "-j RETURN"
+        case Jump(chain):
+            return f"-j {chain}"
+        case Goto(chain):
+            return f"-g {chain}"
+        case Redirect(port):
+            return f"-j REDIRECT --to-ports {port}"
+        case UnreadableAction(unread):
+            return f"-j {unread}"
+        case _:
+            assert_never(action)

@@ -1,0 +1,227 @@
+"""nftables script text, and the nft names and shapes that lie behind it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+from interceptor.errors import RulesetError
+from interceptor.model import (
+    Accept,
+    Action,
+    Base,
+    Chain,
+    ConnectionState,
+    Continue,
+    Destination,
+    DestinationPort,
+    Drop,
+    FamilyIs,
+    Gid,
+    Goto,
+    InInterface,
+    Jump,
+    Match,
+    OutInterface,
+    PacketMark,
+    Protocol,
+    Redirect,
+    Return,
+    Rule,
+    Ruleset,
+    Source,
+    SourcePort,
+    Table,
+    Uid,
+    UnreadableAction,
+)
+from interceptor.names import Family
+from interceptor.values import FULL_MASK, Marks, Networks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from interceptor.dialect import Dialect
+    from interceptor.values import Ids, Interfaces, Ports
+
+
+def lower(ruleset: Ruleset, dialect: Dialect) -> Ruleset:
+    """Give the tables as nft holds them: family inet, nft names, one family an address match.
+
+    A table of a single family becomes one of both whose base chains look at that family alone:
+    a change of families then replaces rules in one table and never leaves a second behind.
+    """
+    tables: dict[str, list[Chain]] = {}
+    for table in ruleset.tables:
+        names = {
+            chain.name: dialect.nft_chain(table.name, chain.name, base=chain.base is not None)
+            for chain in table.chains
+        }
+        chains = tables.setdefault(dialect.nft_tables[table.name], [])
+        for chain in table.chains:
+            rules = tuple(
+                r for rule in chain.rules for r in _lower_rule(rule, table, chain, names)
+            )
+            chains.append(Chain(names[chain.name], rules, chain.base))
+    return Ruleset(tuple(Table(Family.INET, name, tuple(c)) for name, c in tables.items()))
+
+
+def _lower_rule(rule: Rule, table: Table, chain: Chain, names: dict[str, str]) -> Iterator[Rule]:
+    action = rule.action
+    match action:
+        case Jump(target):
+            action = Jump(names[target])
+        case Goto(target):
+            action = Goto(names[target])
+    guarded = chain.base is not None and table.family is not Family.INET
+    if not guarded and not any(isinstance(m, Source | Destination) for m in rule.matches):
+        for matches in _one_mark(rule.matches):
+            yield Rule(matches, action, rule.why)
+        return
+    for family in table.family.members:
+        held = [_in_family(match, family) for match in rule.matches]
+        if None in held:
+            continue
+        matches = tuple(m for several in held if several is not None for m in several)
+        # An address match speaks for its family; without one the rule must say it.
+        if not any(isinstance(m, Source | Destination) for m in matches):
+            matches = (FamilyIs(family), *matches)
+        for single in _one_mark(matches):
+            yield Rule(single, action, rule.why)
+
+
+def _in_family(match: Match, family: Family) -> tuple[Match, ...] | None:
+    """Give what is left of a match in one family; ``None`` if it can never hold there."""
+    if not isinstance(match, Source | Destination):
+        return (match,)
+    part = match.networks.part(family)
+    if match.networks.covers(family):
+        return None if match.negated else ()
+    if not part:
+        return () if match.negated else None
+    return (type(match)(Networks.of(part), negated=match.negated),)
+
+
+def _one_mark(matches: tuple[Match, ...]) -> Iterator[tuple[Match, ...]]:
+    """Marks with masks of their own cannot share a set: one rule each."""
+    for at, match in enumerate(matches):
+        if isinstance(match, PacketMark) and len(match.marks.marks) > 1:
+            singles = [PacketMark(Marks((m,)), negated=match.negated) for m in match.marks.marks]
+            alternatives = [tuple(singles)] if match.negated else [(s,) for s in singles]
+            for chosen in alternatives:
+                yield from _one_mark((*matches[:at], *chosen, *matches[at + 1 :]))
+            return
+    yield matches
+
+
+def text(lowered: Ruleset) -> str:
+    """Write lowered tables as a script that ``nft -f`` adds to what is there."""
+    return "".join(table_text(table) for table in lowered.tables)
+
+
+def table_text(table: Table) -> str:
+    """Write one table with its chains.
+
+    Sets stay within their rule: the kernel keeps them apart and looks them up as it does named
+    ones, and a rule and its sets come and go as one.
+    """
+    chains: list[str] = []
+    for chain in table.chains:
+        lines = [f"\tchain {chain.name} {{"]
+        if chain.base:
+            lines.append(f"\t\t{base_text(chain.base)}")
+        lines += [f"\t\t{words(rule)}" for rule in chain.rules]
+        chains.append("\n".join([*lines, "\t}\n"]))
+    return f"table {table.family} {table.name} {{\n" + "\n".join(chains) + "}\n"
+
+
+def base_text(base: Base) -> str:
+    """Write what ties a chain to its hook."""
+    return f"type {base.type} hook {base.hook} priority {base.priority}; policy {base.policy};"
+
+
+def words(rule: Rule) -> str:
+    """Write one lowered rule."""
+    protocols = [m.protocol for m in rule.matches if isinstance(m, Protocol) and not m.negated]
+    has_ports = any(isinstance(m, SourcePort | DestinationPort) for m in rule.matches)
+    parts = [
+        _match(match, protocols[0] if protocols else "")
+        for match in rule.matches
+        # "tcp dport 22" says tcp already.
+        if not (isinstance(match, Protocol) and not match.negated and has_ports)
+    ]
+    parts += ["counter", _action(rule.action)]
+    if rule.why:
+        parts.append(f'comment "{rule.why}"')
+    return " ".join(part for part in parts if part)
+
+
+def _match(match: Match, protocol: str) -> str:
+    no = "!= " if match.negated else ""
+    match match:
+        case FamilyIs(family):
+            return f"meta nfproto {no}{'ipv4' if family is Family.IP else 'ipv6'}"
+        case InInterface(interfaces):
+            return f"iifname {no}{_interfaces(interfaces)}"
+        case OutInterface(interfaces):
+            return f"oifname {no}{_interfaces(interfaces)}"
+        case Source(networks):
+            return _address(networks, "saddr", no)
+        case Destination(networks):
+            return _address(networks, "daddr", no)
+        case Protocol(name):
+            return f"meta l4proto {no}{name}"
+        case SourcePort(ports):
+            return f"{protocol} sport {no}{_numbers(ports)}"
+        case DestinationPort(ports):
+            return f"{protocol} dport {no}{_numbers(ports)}"
+        case Uid(ids):
+            return f"meta skuid {no}{_numbers(ids)}"
+        case Gid(ids):
+            return f"meta skgid {no}{_numbers(ids)}"
+        case PacketMark(Marks((mark,))):
+            masked = "" if mark.mask == FULL_MASK else f"and {mark.mask:#x} "
+            return f"meta mark {masked}{no or '== '}{mark.value:#x}"
+        case ConnectionState(states):
+            return f"ct state {no}{_set([state.lower() for state in states])}"
+    raise RulesetError(f"nft has no words for {type(match).__name__}")
+
+
+def _interfaces(interfaces: Interfaces) -> str:
+    # nft's wildcard is *, iptables' is +.
+    return _set([f'"{n[:-1]}*"' if n.endswith("+") else f'"{n}"' for n in interfaces.names])
+
+
+def _address(networks: Networks, field: str, no: str) -> str:
+    part = networks.ip or networks.ip6
+    members = [str(n.network_address) if n.prefixlen == n.max_prefixlen else str(n) for n in part]
+    return f"{'ip' if networks.ip else 'ip6'} {field} {no}{_set(members)}"
+
+
+def _numbers(numbers: Ports | Ids) -> str:
+    return _set([f"{low}" if low == high else f"{low}-{high}" for low, high in numbers.ranges])
+
+
+def _set(members: list[str]) -> str:
+    return members[0] if len(members) == 1 else "{ " + ", ".join(members) + " }"
+
+
+def _action(action: Action) -> str:
+    match action:
+        case Continue():
+            return ""
+        case Accept():
+            return "accept"
+        case Drop():
+            return "drop"
+        case Return():
+            return "return"
+        case Jump(chain):
+            return f"jump {chain}"
+        case Goto(chain):
+            return f"goto {chain}"
+        case Redirect(port):
+            return f"redirect to :{port}"
+        case UnreadableAction(unread):
+            raise RulesetError(f"nft has no words for the action {unread!r}")
+        case _:
+            assert_never(action)

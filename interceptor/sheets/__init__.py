@@ -1,0 +1,1 @@
+"""Policy as data: load a sheet of ``rules/`` and build the ``Ruleset`` it means."""

@@ -1,0 +1,175 @@
+"""``build(sheet, config, facts)``: the ``Ruleset`` a policy means. Same inputs, same rules."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from interceptor.config import FamilyChoice
+from interceptor.errors import RulesetError, SheetError
+from interceptor.model import (
+    Base,
+    Chain,
+    Destination,
+    DestinationPort,
+    Gid,
+    InInterface,
+    Match,
+    OutInterface,
+    PacketMark,
+    Rule,
+    Ruleset,
+    Source,
+    SourcePort,
+    Table,
+    Uid,
+    check_rule,
+    reachable,
+)
+from interceptor.names import PRIORITIES, Family, Hook, builtin_type
+from interceptor.parse.words import WordReader, tokenize
+from interceptor.sheets.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from interceptor.config import Config
+    from interceptor.facts import HostFacts
+    from interceptor.sheets.sheet import Row, Sheet
+    from interceptor.values import Ids, Interfaces, Marks, Networks, Ports
+
+
+def family_of(config: Config, facts: HostFacts) -> Family:
+    """Decide which families are intercepted."""
+    match config.ip_families:
+        case FamilyChoice.IPV4:
+            return Family.IP
+        case FamilyChoice.IPV6:
+            return Family.IP6
+        case FamilyChoice.DUAL:
+            return Family.INET
+        case FamilyChoice.AUTO:
+            return Family.INET if facts.has_ipv6 else Family.IP
+
+
+def build(sheet: Sheet, config: Config, facts: HostFacts) -> Ruleset:
+    """Make the rules a sheet means for a configuration on a host.
+
+    Raises:
+        ConfigError: a user or group name that the host does not know.
+        SheetError: a row that makes no sense, with file and line.
+    """
+    config = config.with_accounts(facts.users, facts.groups)
+    family = family_of(config, facts)
+    try:
+        vocabulary = Vocabulary.of(config, sheet.sets)
+        tables = [
+            _table(sheet, family, name, chains, vocabulary)
+            for name, chains in sheet.chains.items()
+        ]
+        ruleset = Ruleset(tuple(tables))
+        ruleset.validate()
+    except (ValueError, RulesetError) as error:
+        raise SheetError(f"{sheet.name}: {error}") from None
+    return ruleset
+
+
+def _table(
+    sheet: Sheet, family: Family, name: str, chains: dict[str, list[Row]], vocabulary: Vocabulary
+) -> Table:
+    built: dict[str, Chain] = {}
+    for chain, rows in chains.items():
+        base = _base(name, chain)
+        rules = tuple(_rules(rows, chains, vocabulary))
+        if rules or base is None:
+            built[chain] = Chain(chain, rules, base)
+    if not sheet.keep_unreachable:
+        kept = {
+            c.name for base in built.values() if base.base for c in reachable(built, base.name)
+        }
+        built = {chain: built[chain] for chain in built if chain in kept}
+    return Table(family, name, tuple(built.values()))
+
+
+def _base(table: str, chain: str) -> Base | None:
+    for hook, priority in PRIORITIES[table].items():
+        if hook.upper() == chain:
+            return Base(builtin_type(table, hook), Hook(hook), priority)
+    return None
+
+
+def _rules(
+    rows: list[Row], chains: dict[str, list[Row]], vocabulary: Vocabulary
+) -> Iterator[Rule]:
+    """Expand a chain's rows: neighbours with one ``each`` together, the others by themselves."""
+    for _, group in groupby(enumerate(rows), key=lambda pair: pair[1].each or pair[0]):
+        repeated = [row for _, row in group]
+        for words, wanted in _each(repeated[0], vocabulary):
+            for row in repeated:
+                rule = _rule(row, chains, words)
+                if wanted and rule is not None:
+                    yield rule
+
+
+def _each(row: Row, vocabulary: Vocabulary) -> list[tuple[Vocabulary, bool]]:
+    """Give one vocabulary for each member; for no member, one that only serves to check rows."""
+    match row.each.split():
+        case []:
+            return [(vocabulary, True)]
+        case [name, "in", collection]:
+            try:
+                members = [(member, True) for member in vocabulary.members(collection)]
+                members = members or [(vocabulary.value(collection), False)]
+                return [(vocabulary.extended(name, m), wanted) for m, wanted in members]
+            except ValueError as error:
+                raise SheetError(f"{row.place}: {error}") from None
+        case _:
+            raise SheetError(f"{row.place}: each is {row.each!r}, not of the form NAME in NAME")
+
+
+def _rule(row: Row, chains: dict[str, list[Row]], vocabulary: Vocabulary) -> Rule | None:
+    """Read one row; ``None`` if its condition does not hold or its sets leave nothing to match."""
+    words = [*tokenize(row.match), *tokenize(row.action)]
+    try:
+        rule = WordReader(words, chains, vocabulary.read, strict=True).read()
+        wanted = vocabulary.holds(row.when)
+    except ValueError as error:
+        raise SheetError(f"{row.place}: {error}") from None
+    try:
+        check_rule(Rule(rule.matches, rule.action, row.why))
+    except RulesetError as error:
+        raise SheetError(f"{row.place}: {error}", hint=error.hint) from None
+    matches = simplify(rule.matches) if wanted else None
+    return None if matches is None else Rule(matches, rule.action, row.why)
+
+
+def simplify(matches: tuple[Match, ...]) -> tuple[Match, ...] | None:
+    """Leave out what is always true; ``None`` if something can never be."""
+    kept = []
+    for match in matches:
+        value = match_set(match)
+        # "Any user" still asks for a socket, so it is not the same as no match.
+        always = value is not None and value.is_everything and not isinstance(match, Uid | Gid)
+        never = value is not None and not value
+        if (never and not match.negated) or (always and match.negated):
+            return None
+        if not (always or never):
+            kept.append(match)
+    return tuple(kept)
+
+
+def match_set(match: Match) -> Ports | Ids | Networks | Interfaces | Marks | None:
+    """Give the set a match holds, if it holds one."""
+    match match:
+        case Source() | Destination():
+            return match.networks
+        case SourcePort() | DestinationPort():
+            return match.ports
+        case Uid() | Gid():
+            return match.ids
+        case InInterface() | OutInterface():
+            return match.interfaces
+        case PacketMark():
+            return match.marks
+        case _:
+            return None

@@ -1,0 +1,163 @@
+"""The names a sheet's rows may use, and the small languages of its sets and conditions."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from interceptor.parse.words import Kind, read_literal
+from interceptor.values import Ids, Interfaces, Marks, Networks, Ports
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from interceptor.config import Config
+    from interceptor.sheets.sheet import Sets
+
+Value = int | Ports | Ids | Networks | Interfaces | Marks
+
+_REFERENCE = re.compile(r"\{(\w+)\}")
+_TYPES: dict[Kind, type] = {
+    Kind.PORTS: Ports,
+    Kind.IDS: Ids,
+    Kind.NETWORKS: Networks,
+    Kind.INTERFACES: Interfaces,
+    Kind.MARKS: Marks,
+    Kind.PORT: int,
+}
+
+
+class Vocabulary:
+    """Names with typed values; ``ValueError`` with half a sentence for what makes no sense."""
+
+    def __init__(self, values: dict[str, Value]) -> None:
+        self._values = values
+
+    @classmethod
+    def of(cls, config: Config, sets: Sets) -> Vocabulary:
+        """Take the settings, whose account names are resolved, and add a sheet's own sets."""
+        vocabulary = cls(
+            {
+                "outbound_port": config.outbound_port,
+                "inbound_port": config.inbound_port,
+                "tunnel_port": config.tunnel_port,
+                "proxy_uid": config.proxy_uid.ids,
+                "proxy_gid": config.proxy_gid.ids,
+                "exempt_mark": config.exempt_mark,
+                "include_inbound_ports": config.include_inbound_ports,
+                "exclude_inbound_ports": config.exclude_inbound_ports,
+                "include_outbound_ports": config.include_outbound_ports,
+                "exclude_outbound_ports": config.exclude_outbound_ports,
+                "include_outbound_cidrs": config.include_outbound_cidrs,
+                "exclude_outbound_cidrs": config.exclude_outbound_cidrs,
+                "exclude_outbound_uids": config.exclude_outbound_uids.ids,
+                "exclude_interfaces": config.exclude_interfaces,
+                "loopback_cidr": Networks.of((config.loopback_cidr,)),
+            }
+        )
+        for kind, named in (
+            (Kind.PORTS, sets.ports),
+            (Kind.NETWORKS, sets.networks),
+            (Kind.IDS, sets.ids),
+        ):
+            for name, expression in named.items():
+                try:
+                    vocabulary = vocabulary.extended(name, vocabulary.set(kind, expression))
+                except ValueError as error:
+                    raise ValueError(f"set {name}: {error}") from None
+        return vocabulary
+
+    def extended(self, name: str, value: Value) -> Vocabulary:
+        """Give a vocabulary with one more name."""
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            raise ValueError(f"{name!r} is no name: small letters, digits and underscores are")
+        if name in self._values:
+            raise ValueError(f"the name {name!r} is taken")
+        return Vocabulary({**self._values, name: value})
+
+    def value(self, name: str) -> Value:
+        """Look a name up."""
+        if name not in self._values:
+            known = ", ".join(sorted(self._values))
+            raise ValueError(f"there is no name {name!r}; known are {known}")
+        return self._values[name]
+
+    def read(self, kind: Kind, text: str) -> Any:
+        """Read an option's text: a ``{name}`` of the right type, or a literal."""
+        found = _REFERENCE.fullmatch(text)
+        if found is None:
+            if "{" in text:
+                raise ValueError(f"{text!r} is more than one name: make a set of it")
+            return read_literal(kind, text)
+        value = self.value(found[1])
+        if kind is Kind.PORTS and isinstance(value, int):
+            return Ports.of(value)
+        if not isinstance(value, _TYPES.get(kind, ())):
+            # Not a TypeError: it is the sheet's author who mixed types, not a caller.
+            raise ValueError(f"{{{found[1]}}} holds {type(value).__name__}, {kind} are needed")  # noqa: TRY004
+        return value
+
+    def set(self, kind: Kind, expression: str) -> Value:
+        """Work out ``{a} + 15020 - {b}`` or ``{a} within 127.0.0.0/8 + ::1/128``.
+
+        ``+`` and ``-`` go from left to right; all that follows ``within`` is one set.
+        """
+        head, _, frame = expression.partition(" within ")
+        value = self._sum(kind, head)
+        if frame:
+            if not isinstance(value, Networks):
+                raise ValueError("only networks can be within others")
+            value = value.within(self._sum(kind, frame))
+        return value  # type: ignore[no-any-return]  # the kind decides
+
+    def _sum(self, kind: Kind, expression: str) -> Any:
+        words = expression.split()
+        if len(words) % 2 == 0:
+            raise ValueError(f"{expression!r} is not terms joined by + and -")
+        value = self.read(kind, words[0])
+        for operator, word in zip(words[1::2], words[2::2], strict=True):
+            term = self.read(kind, word)
+            if operator == "+":
+                value = value + term
+            elif operator == "-" and kind in (Kind.PORTS, Kind.IDS):
+                value = value - term
+            else:
+                raise ValueError(f"{operator!r} does not join {kind}")
+        return value
+
+    def holds(self, condition: str) -> bool:
+        """Work out a row's ``when``; an empty one always holds."""
+        terms = condition.split(" and ") if condition.strip() else []
+        # All are worked out, so that a wrong name never hides behind a false one.
+        return all(self._holds(term) for term in terms)
+
+    def _holds(self, term: str) -> bool:
+        match term.split():
+            case [name]:
+                return bool(self.value(name))
+            case ["not", name]:
+                return not self.value(name)
+            case [name, "is", "*"]:
+                return self._is_everything(name)
+            case [name, "is", "not", "*"]:
+                return not self._is_everything(name)
+        raise ValueError(f"{term!r} is no condition: NAME, not NAME, NAME is *, NAME is not *")
+
+    def _is_everything(self, name: str) -> bool:
+        value = self.value(name)
+        return isinstance(value, Ports | Ids | Networks) and value.is_everything
+
+    def members(self, name: str) -> Iterator[Value]:
+        """Give the members of a set one by one, each as a set of its own."""
+        match self.value(name):
+            case Ports() | Ids() as numbers:
+                yield from (type(numbers)((r,)) for r in numbers.ranges)
+            case Networks() as networks:
+                yield from (Networks((n,)) for n in networks.ip)
+                yield from (Networks((), (n,)) for n in networks.ip6)
+            case Interfaces() as interfaces:
+                yield from (Interfaces((n,)) for n in interfaces.names)
+            case Marks() as marks:
+                yield from (Marks((m,)) for m in marks.marks)
+            case _:
+                raise ValueError(f"{name!r} is no set, so there is no each in it")

@@ -1,0 +1,162 @@
+"""How what a kernel holds differs from what was meant, named rule by rule."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from interceptor.model import (
+    Accept,
+    Chain,
+    Drop,
+    Protocol,
+    Redirect,
+    Return,
+    Rule,
+    Ruleset,
+    UnreadableAction,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_PASSING_TARGETS = frozenset(
+    [
+        "AUDIT",
+        "CHECKSUM",
+        "CLASSIFY",
+        "CONNMARK",
+        "CONNSECMARK",
+        "CT",
+        "DSCP",
+        "ECN",
+        "HL",
+        "HMARK",
+        "IDLETIMER",
+        "LED",
+        "LOG",
+        "MARK",
+        "NFLOG",
+        "NOTRACK",
+        "RATEEST",
+        "SECMARK",
+        "SET",
+        "SYNPROXY",
+        "TCPMSS",
+        "TCPOPTSTRIP",
+        "TEE",
+        "TOS",
+        "TRACE",
+        "TTL",
+        "ULOG",
+    ]
+)
+"""iptables targets after which the next rule is looked at (iptables-extensions(8))."""
+
+
+class Kind(StrEnum):
+    """What kind of difference it is."""
+
+    MISSING_CHAIN = "missing-chain"
+    EXTRA_CHAIN = "extra-chain"
+    CHANGED_HOOK = "changed-hook"
+    MISSING_RULE = "missing-rule"
+    EXTRA_RULE = "extra-rule"
+    MOVED_RULE = "moved-rule"
+    FOREIGN_BEFORE = "foreign-before"
+    """A rule that is not ours decides about TCP before ours is asked."""
+    STACKED = "stacked"
+    """Another kernel language holds rules of ours as well."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One difference: where in the kernel, and the rule in that language's words."""
+
+    kind: Kind
+    where: str
+    what: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.where}" + (f": {self.what}" if self.what else "")
+
+
+def compare(target: Ruleset, own: Ruleset, say: Callable[[Rule], str]) -> Iterator[Finding]:
+    """Find differences in chains and in the order and presence of rules.
+
+    Args:
+        target: what should be there, lowered.
+        own: what of ours is there.
+        say: writes a rule in the kernel language's words.
+    """
+    wanted, held = _chains(target), _chains(own)
+    for where in wanted.keys() - held.keys():
+        yield Finding(Kind.MISSING_CHAIN, where)
+    for where in held.keys() - wanted.keys():
+        yield Finding(Kind.EXTRA_CHAIN, where)
+    for where in sorted(wanted.keys() & held.keys()):
+        if wanted[where].base != held[where].base:
+            yield Finding(Kind.CHANGED_HOOK, where)
+        yield from _compare_rules(where, wanted[where].rules, held[where].rules, say)
+
+
+def _chains(ruleset: Ruleset) -> dict[str, Chain]:
+    return {
+        f"{table.family} {table.name} {chain.name}": chain
+        for table in ruleset.tables
+        for chain in table.chains
+    }
+
+
+def _compare_rules(
+    where: str, wanted: tuple[Rule, ...], held: tuple[Rule, ...], say: Callable[[Rule], str]
+) -> Iterator[Finding]:
+    if wanted == held:
+        return
+    from difflib import SequenceMatcher
+
+    missing: list[tuple[int, Rule]] = []
+    extra: list[tuple[int, Rule]] = []
+    for tag, a, a_end, b, b_end in SequenceMatcher(
+        None, wanted, held, autojunk=False
+    ).get_opcodes():
+        if tag != "equal":
+            missing += [(n + 1, wanted[n]) for n in range(a, a_end)]
+            extra += [(n + 1, held[n]) for n in range(b, b_end)]
+    for number, rule in missing:
+        elsewhere = next((pair for pair in extra if pair[1] == rule), None)
+        if elsewhere is None:
+            yield Finding(Kind.MISSING_RULE, f"{where} rule {number}", say(rule))
+        else:
+            extra.remove(elsewhere)
+            at = f"{where} rule {number}, found at {elsewhere[0]}"
+            yield Finding(Kind.MOVED_RULE, at, say(rule))
+    for number, rule in extra:
+        yield Finding(Kind.EXTRA_RULE, f"{where} rule {number}", rule.text or say(rule))
+
+
+def foreign_before(where: str, observed: Chain, own: Chain) -> Iterator[Finding]:
+    """Find rules in a shared base chain that decide about TCP before our first one."""
+    for number, rule in enumerate(observed.rules, 1):
+        if rule in own.rules:
+            return
+        if decides_about_tcp(rule):
+            yield Finding(Kind.FOREIGN_BEFORE, f"{where} rule {number}", rule.text)
+
+
+def decides_about_tcp(rule: Rule) -> bool:
+    """Whether a rule may end a TCP packet's way through its chain, as far as it can be read.
+
+    A jump is not looked into.
+    """
+    for match in rule.matches:
+        if isinstance(match, Protocol) and (match.protocol == "tcp") == match.negated:
+            return False
+    match rule.action:
+        case Accept() | Drop() | Return() | Redirect():
+            return True
+        case UnreadableAction(words):
+            return words.partition(" ")[0] not in _PASSING_TARGETS
+        case _:
+            return False

@@ -1,0 +1,1 @@
+"""The host: processes, namespaces, locks and facts. With ``backends``, all that touches Linux."""

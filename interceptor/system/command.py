@@ -1,0 +1,111 @@
+"""The only place that starts a process: a fixed environment, argv lists, a deadline."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from interceptor.errors import HostError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from interceptor.system.deadline import Deadline
+
+_SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+_INTERRUPTS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What a process left behind."""
+
+    returncode: int
+    stdout: bytes
+    stderr: str
+
+
+def search_path() -> str:
+    """Give the directories tools are looked for in: the caller's, then the system's own.
+
+    A CNI runtime may start us with no PATH at all, and many PATHs lack the sbin directories.
+    """
+    inherited = os.environ.get("PATH")
+    return f"{inherited}:{_SYSTEM_PATH}" if inherited else _SYSTEM_PATH
+
+
+def find(tool: str) -> str | None:
+    """Give a tool's path, or ``None`` if this host does not have it."""
+    # As shutil.which, whose import costs more than all the looking.
+    for directory in search_path().split(":"):
+        path = os.path.join(directory, tool)
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return None
+
+
+def need(tool: str, *, package: str) -> str:
+    """Give a tool's path.
+
+    Raises:
+        HostError: it is not there; the hint names the package that brings it.
+    """
+    path = find(tool)
+    if path is None:
+        raise HostError(f"there is no {tool} on this host", hint=f"install {package}")
+    return path
+
+
+def run(
+    argv: Sequence[str],
+    deadline: Deadline,
+    *,
+    stdin: str = "",
+    environment: Mapping[str, str] | None = None,
+) -> Outcome:
+    """Run a tool to its end.
+
+    It gets no environment but PATH, a plain locale and what is passed, and a process group of
+    its own: Ctrl-C is for us to handle, between two tools and not within one.
+
+    Raises:
+        DeadlineError: it did not end in time; it was killed.
+        HostError: it cannot be started.
+    """
+    name = os.path.basename(argv[0])
+    try:
+        done = subprocess.run(
+            argv,
+            input=stdin.encode(),
+            capture_output=True,
+            timeout=deadline.remaining(name),
+            env={"PATH": search_path(), "LC_ALL": "C", **(environment or {})},
+            process_group=0,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise deadline.error(name) from None
+    except OSError as error:
+        raise HostError(
+            f"{argv[0]} cannot be started: {error.strerror}", hint="is it built for this host?"
+        ) from None
+    return Outcome(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+
+
+@contextmanager
+def held_interrupts() -> Iterator[None]:
+    """Hold Ctrl-C and termination back while several steps must be done or undone together."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def lines(outcome: Outcome) -> Iterator[str]:
+    """Give what a tool said on stderr, line by line, without the empty ones."""
+    yield from (line for line in outcome.stderr.splitlines() if line.strip())

@@ -1,0 +1,1 @@
+"""What rules do to packets, worked out without a kernel."""

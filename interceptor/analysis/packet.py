@@ -1,0 +1,72 @@
+"""The first packet of a connection, and what can become of it."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address
+
+import msgspec
+
+from interceptor.names import Family
+
+Address = IPv4Address | IPv6Address
+
+
+class Packet(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a rule can look at.
+
+    ``uid`` and ``gid`` are those of the socket that sends it, ``None`` where no socket of this
+    host does; an interface is ``""`` at a hook that has none.
+    """
+
+    protocol: str
+    source: Address
+    destination: Address
+    destination_port: int
+    source_port: int = 40000
+    uid: int | None = None
+    gid: int | None = None
+    mark: int = 0
+    in_interface: str = ""
+    out_interface: str = ""
+    state: str = "NEW"
+
+    @property
+    def family(self) -> Family:
+        """The family of its addresses."""
+        return Family.IP if isinstance(self.destination, IPv4Address) else Family.IP6
+
+
+class Direct(msgspec.Struct, frozen=True):
+    """It goes where it was sent."""
+
+    def __str__(self) -> str:
+        return "direct"
+
+
+class Redirected(msgspec.Struct, frozen=True):
+    """It goes to a port of this host instead."""
+
+    port: int
+
+    def __str__(self) -> str:
+        return f"redirect to {self.port}"
+
+
+class Dropped(msgspec.Struct, frozen=True):
+    """It goes nowhere."""
+
+    def __str__(self) -> str:
+        return "drop"
+
+
+class Unknown(msgspec.Struct, frozen=True):
+    """A rule on its way cannot be read; never a guess."""
+
+    because: str
+
+    def __str__(self) -> str:
+        return f"unknown: {self.because}"
+
+
+Fate = Direct | Redirected | Dropped | Unknown
+"""What becomes of it at one hook."""

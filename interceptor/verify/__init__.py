@@ -1,0 +1,1 @@
+"""Real connections in a pod's namespace, and where each of them ended."""

@@ -1,0 +1,270 @@
+"""Which connections to make, worked out from the rules themselves.
+
+Every port, user, group, mark and network that a rule names becomes a probe, beside one that no
+rule names. What should become of each is what ``analysis.walk`` says of its first packet.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from interceptor.analysis.packet import Address, Fate, Packet, Redirected
+from interceptor.analysis.walk import walk
+from interceptor.model import (
+    DestinationPort,
+    Gid,
+    Match,
+    PacketMark,
+    Redirect,
+    Ruleset,
+    Source,
+    Uid,
+    reachable,
+)
+from interceptor.names import LOOPBACK_INTERFACE, Family, Hook
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MOST_PORTS = 16
+"""Ports tried of those that rules name, for each direction and family."""
+MOST_IDENTITIES = 6
+"""Users, groups and marks tried of those that rules name, of each kind."""
+_LOCALHOST: dict[Family, Address] = {
+    Family.IP: IPv4Address("127.0.0.1"),
+    Family.IP6: IPv6Address("::1"),
+}
+
+
+class Way(StrEnum):
+    """Where a connection begins and ends."""
+
+    INBOUND = "inbound"
+    OUTBOUND = "outbound"
+    LOCAL = "local"
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Who makes a connection."""
+
+    name: str
+    uid: int
+    gid: int
+    mark: int = 0
+
+
+class Probe(msgspec.Struct, frozen=True):
+    """One connection to make, what should become of it, and why."""
+
+    way: Way
+    what: str
+    identity: Identity
+    packet: Packet
+    expected: Fate
+    why: str
+    binds: bool = False
+    """Whether the client binds the packet's source address first."""
+
+
+class Places(msgspec.Struct, frozen=True, kw_only=True):
+    """Addresses and ports there are to probe with, for one family.
+
+    ``outside`` is an address beyond ``interface``; ``borrowed`` are others there, each within a
+    network that some rule names. ``free_port`` is one that nobody and no rule uses.
+    """
+
+    pod: Address
+    outside: Address
+    interface: str
+    borrowed: tuple[Address, ...]
+    free_port: int
+    beyond: bool = True
+    """Whether there is somebody at ``outside`` who answers."""
+
+
+class Planner:
+    """Makes the probes of one family.
+
+    Args:
+        ruleset: the policy's rules, as ``build`` gives them.
+        places: addresses to probe with.
+        me: an identity that no rule names.
+        may_act: whether this process may take other identities than its own.
+    """
+
+    def __init__(self, ruleset: Ruleset, places: Places, me: Identity, *, may_act: bool) -> None:
+        self._ruleset = ruleset
+        self._places = places
+        self._me = me
+        self._identities = identities(ruleset, me) if may_act else []
+
+    def probes(self) -> Iterator[Probe]:
+        """Give them in the order they are to be made."""
+        if self._places.beyond:
+            yield from self._inbound()
+        yield from self._outbound()
+        yield from self._local()
+
+    def _inbound(self) -> Iterator[Probe]:
+        p = self._places
+        for port in (p.free_port, *named_ports(self._ruleset, Hook.PREROUTING)):
+            packet = Packet(
+                protocol="tcp",
+                source=p.outside,
+                destination=p.pod,
+                destination_port=port,
+                in_interface=p.interface,
+            )
+            yield self._probe(Way.INBOUND, "from outside", Hook.PREROUTING, packet)
+        udp = msgspec.structs.replace(packet, protocol="udp", destination_port=p.free_port)
+        yield self._probe(Way.INBOUND, "from outside", Hook.PREROUTING, udp)
+
+    def _outbound(self) -> Iterator[Probe]:
+        p = self._places
+        for port in (p.free_port, *named_ports(self._ruleset, Hook.OUTPUT)):
+            yield from self._out(self._me, p.outside, port)
+        for address in p.borrowed:
+            yield from self._out(self._me, address, p.free_port)
+        for identity in self._identities:
+            yield from self._out(identity, p.outside, p.free_port)
+        if p.beyond:
+            yield from self._out(self._me, p.outside, p.free_port, protocol="udp")
+
+    def _out(
+        self, identity: Identity, to: Address, port: int, *, protocol: str = "tcp"
+    ) -> Iterator[Probe]:
+        packet = Packet(
+            protocol=protocol,
+            source=self._places.pod,
+            destination=to,
+            destination_port=port,
+            out_interface=self._places.interface,
+            uid=identity.uid,
+            gid=identity.gid,
+            mark=identity.mark,
+        )
+        probe = self._probe(Way.OUTBOUND, f"by {identity.name}", Hook.OUTPUT, packet, identity)
+        # With nobody beyond, only what is caught here can answer.
+        if self._places.beyond or isinstance(probe.expected, Redirected):
+            yield probe
+
+    def _local(self) -> Iterator[Probe]:
+        p = self._places
+        localhost = _LOCALHOST[self._family]
+        yield self._lo(self._me, p.pod, p.pod)
+        yield self._lo(self._me, localhost, localhost)
+        for identity in self._identities:
+            yield self._lo(identity, p.pod, p.pod)
+        for source in handover_sources(self._ruleset, self._family):
+            for identity in self._identities:
+                yield self._lo(identity, source, p.pod, binds=True)
+
+    def _lo(
+        self, identity: Identity, source: Address, to: Address, *, binds: bool = False
+    ) -> Probe:
+        packet = Packet(
+            protocol="tcp",
+            source=source,
+            destination=to,
+            destination_port=self._places.free_port,
+            out_interface=LOOPBACK_INTERFACE,
+            uid=identity.uid,
+            gid=identity.gid,
+            mark=identity.mark,
+        )
+        what = f"by {identity.name}" + (f" from {source}" if binds else "")
+        return self._probe(Way.LOCAL, what, Hook.OUTPUT, packet, identity, binds=binds)
+
+    @property
+    def _family(self) -> Family:
+        return Family.IP if isinstance(self._places.pod, IPv4Address) else Family.IP6
+
+    def _probe(
+        self,
+        way: Way,
+        who: str,
+        hook: Hook,
+        packet: Packet,
+        identity: Identity | None = None,
+        *,
+        binds: bool = False,
+    ) -> Probe:
+        found = walk(self._ruleset, hook, packet)
+        whys = [
+            visit.rule.why for visit in found.path if not isinstance(visit.rule.action, Redirect)
+        ]
+        host = f"[{packet.destination}]" if packet.family is Family.IP6 else packet.destination
+        what = f"{packet.protocol} {who} to {host}:{packet.destination_port}"
+        return Probe(
+            way, what, identity or self._me, packet, found.fate, whys[-1] if whys else "", binds
+        )
+
+
+def _matches(ruleset: Ruleset, hook: Hook) -> Iterator[Match]:
+    """Give the matches of every rule a packet at a hook can meet."""
+    for table in ruleset.tables:
+        chains = {chain.name: chain for chain in table.chains}
+        for base in table.chains:
+            if base.base and base.base.hook is hook:
+                for chain in reachable(chains, base.name):
+                    for rule in chain.rules:
+                        yield from rule.matches
+
+
+def named_ports(ruleset: Ruleset, hook: Hook) -> list[int]:
+    """Give the ends of the destination port ranges that rules at a hook name."""
+    ends = [
+        end
+        for match in _matches(ruleset, hook)
+        if isinstance(match, DestinationPort)
+        for ends in match.ports.ranges
+        for end in ends
+        if end
+    ]
+    return list(dict.fromkeys(ends))[:MOST_PORTS]
+
+
+def identities(ruleset: Ruleset, me: Identity) -> list[Identity]:
+    """Give one identity for each user range, group range and mark that rules name."""
+    users, groups, marks = [], [], []
+    for match in _matches(ruleset, Hook.OUTPUT):
+        match match:
+            case Uid(ids):
+                users += [Identity(f"uid {low}", low, me.gid) for low, _ in ids.ranges]
+            case Gid(ids):
+                groups += [Identity(f"gid {low}", me.uid, low) for low, _ in ids.ranges]
+            case PacketMark(found):
+                marks += [
+                    Identity(f"mark {m}", me.uid, me.gid, m.value) for m in found.marks if m.value
+                ]
+    return [
+        identity
+        for kind in (users, groups, marks)
+        for identity in list(dict.fromkeys(kind))[:MOST_IDENTITIES]
+    ]
+
+
+def handover_sources(ruleset: Ruleset, family: Family) -> list[Address]:
+    """Give the single source addresses that rules for local output name."""
+    addresses: list[Address] = [
+        network.network_address
+        for match in _matches(ruleset, Hook.OUTPUT)
+        if isinstance(match, Source)
+        for network in match.networks.part(family)
+        if network.num_addresses == 1
+    ]
+    return list(dict.fromkeys(addresses))
+
+
+def stranger(ruleset: Ruleset) -> Identity:
+    """Give an identity that no rule names: the app."""
+    users = [match.ids for match in _matches(ruleset, Hook.OUTPUT) if isinstance(match, Uid)]
+    groups = [match.ids for match in _matches(ruleset, Hook.OUTPUT) if isinstance(match, Gid)]
+    nobody = range(65533, 0, -1)
+    uid = next(number for number in nobody if not any(number in ids for ids in users))
+    gid = next(number for number in nobody if not any(number in ids for ids in groups))
+    return Identity("the app", uid, gid)

@@ -1,0 +1,5 @@
+"""``python -m interceptor``."""
+
+from interceptor.cli.entry import main
+
+main()

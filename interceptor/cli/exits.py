@@ -1,0 +1,25 @@
+"""Exit codes; errors carry their own (``errors.InterceptorError.exit_code``)."""
+
+from __future__ import annotations
+
+DONE = 0
+"""Done, or already so, or in sync."""
+FAILED = 1
+"""Something failed; nothing is half-done."""
+USAGE = 2
+"""The command line, a setting or a sheet makes no sense."""
+FOUND = 3
+"""``check`` or ``status`` found something."""
+CANNOT = 4
+"""This host cannot; the message names what is missing."""
+UNVERIFIED = 126
+"""``verify`` saw a connection go another way than it should."""
+
+MEANINGS = {
+    DONE: "done, already so, or in sync",
+    FAILED: "failed, and nothing is half-done",
+    USAGE: "the command line, a setting or a sheet makes no sense",
+    FOUND: "check or status found something",
+    CANNOT: "this host cannot: the message names what is missing and what to do",
+    UNVERIFIED: "verify saw a connection go another way than it should",
+}

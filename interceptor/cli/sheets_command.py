@@ -1,0 +1,64 @@
+"""``interceptor sheets``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from interceptor.cli.exits import DONE
+from interceptor.cli.session import command
+from interceptor.settings import Scope
+from interceptor.sheets import loader
+
+if TYPE_CHECKING:
+    from interceptor.cli.session import Session
+
+
+def run(session: Session, name: str | None) -> int:
+    """List the dialects, or show the rows of one, shipped or your own."""
+    return _show(session, name) if name else _list(session)
+
+
+def _list(session: Session) -> int:
+    sheets = [loader.load(name) for name in loader.shipped()]
+    facts = {"sheets": [{"name": s.name, "summary": s.summary} for s in sheets]}
+    session.printer.table(facts, ["sheet", "summary"], [[s.name, s.summary] for s in sheets])
+    return DONE
+
+
+def _show(session: Session, name: str) -> int:
+    sheet = loader.load(name)
+    rows = [
+        (table, chain, row)
+        for table, chains in sheet.chains.items()
+        for chain, chain_rows in chains.items()
+        for row in chain_rows
+    ]
+    facts = {
+        "name": sheet.name,
+        "summary": sheet.summary,
+        "rows": [
+            {
+                "table": table,
+                "chain": chain,
+                "match": row.match,
+                "action": row.action,
+                "why": row.why,
+                "when": row.when,
+                "each": row.each,
+            }
+            for table, chain, row in rows
+        ],
+    }
+    session.printer.table(
+        facts,
+        ["table", "chain", "match", "action", "why", "when"],
+        [[table, chain, r.match, r.action, r.why, r.when] for table, chain, r in rows],
+    )
+    return DONE
+
+
+_NAME = click.Argument(["name"], required=False, metavar="[NAME|PATH]")
+
+command = command("sheets", (Scope.RUN,), (_NAME,))(run)

@@ -1,0 +1,33 @@
+"""``interceptor uninstall``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from interceptor.backends.install import uninstall
+from interceptor.cli.exits import DONE
+from interceptor.cli.session import command
+from interceptor.settings import Scope
+
+if TYPE_CHECKING:
+    from interceptor.cli.session import Session
+
+
+def run(session: Session) -> int:
+    """Remove all that was ever installed.
+
+    It needs no settings: what is ours is found in the kernel, whatever configuration, backend or
+    version left it. Nothing there to remove is no error.
+    """
+    with session.site() as site:
+        done = uninstall(site, session.deadline)
+    names = [change.backend for change in done]
+    lines = [f"removed from {session.place}: {', '.join(names)}"]
+    session.printer.data(
+        {"changed": bool(names), "netns": session.config.netns, "removed_from": names},
+        lines if names else [f"nothing of ours in {session.place}"],
+    )
+    return DONE
+
+
+command = command("uninstall", (Scope.RUN,))(run)

@@ -207,11 +207,11 @@ class Networks(msgspec.Struct, frozen=True):
         part = self.part(family)
         return len(part) == 1 and part[0].prefixlen == 0
 
-    def within(self, outer: Networks) -> Networks:
-        """Give those networks that lie wholly inside ``outer``."""
+    def within(self, outer: Networks, *, inside: bool = True) -> Networks:
+        """Give those networks that lie wholly inside ``outer``, or those that do not."""
         return Networks(
-            tuple(n for n in self.ip if any(n.subnet_of(o) for o in outer.ip)),
-            tuple(n for n in self.ip6 if any(n.subnet_of(o) for o in outer.ip6)),
+            tuple(n for n in self.ip if any(n.subnet_of(o) for o in outer.ip) is inside),
+            tuple(n for n in self.ip6 if any(n.subnet_of(o) for o in outer.ip6) is inside),
         )
 
     @property

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _NO_PRIVILEGE = re.compile(r"Permission denied|Operation not permitted|you must be root")
 _NO_TABLE = re.compile(
-    r"can't initialize ip6?tables table `?(\w+)|Table does not exist|"
+    r"can't initialize ip6?tables table|unable to initialize table|Table does not exist|"
     r"Could not fetch rule set generation id|Protocol not supported|"
     r"Address family not supported"
 )

@@ -64,11 +64,23 @@ def _candidates(backend: BackendChoice, variant: VariantChoice) -> list[str]:
             return [NFTABLES, *iptables]
 
 
+def holders(seen: Mapping[str, Seen]) -> list[str]:
+    """Name the languages that hold rules of ours.
+
+    Raises:
+        HostError: none could be looked at, so that "none" would be a guess.
+    """
+    if all(one.error is not None for one in seen.values()):
+        raise _unusable(list(seen), seen)
+    return [name for name, one in seen.items() if one.holds_ours]
+
+
 def _unusable(candidates: list[str], seen: Mapping[str, Seen]) -> InterceptorError:
-    errors = [seen[name].error or HostError(f"{name} is not usable") for name in candidates]
-    if len(errors) == 1 or len({error.hint for error in errors}) == 1:
+    found = [seen[name].error for name in candidates]
+    errors = [error for error in found if error is not None]
+    reasons = "; ".join(dict.fromkeys(error.message for error in errors))
+    if reasons == errors[0].message:
         return errors[0]
-    reasons = "; ".join(error.message for error in errors)
     return HostError(
         f"no kernel language for rules can be used here: {reasons}",
         hint="install nftables or iptables; interceptor check says more",

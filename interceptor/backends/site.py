@@ -10,6 +10,7 @@ from interceptor.backends.select import (
     NFTABLES,
     Seen,
     choose,
+    holders,
 )
 from interceptor.errors import HostError, InterceptorError
 from interceptor.model import Ruleset, Table
@@ -141,7 +142,11 @@ class Site:
 
     def holders(self) -> list[str]:
         """Name the languages that hold rules of ours."""
-        return [name for name, seen in self.seen().items() if seen.holds_ours]
+        return holders(self.seen())
+
+    def unseen(self) -> tuple[str, ...]:
+        """Say which languages could not be looked at, and why."""
+        return tuple(seen.error.message for seen in self.seen().values() if seen.error)
 
     def check_families(self, backend: Backend, family: Family) -> None:
         """Refuse rules for a family that this host has no way to hold.

@@ -27,7 +27,10 @@ class State(StrEnum):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """The answer and its reasons; ``chains`` and ``rules`` count what of ours is there."""
+    """The answer and its reasons; ``chains`` and ``rules`` count what of ours is there.
+
+    ``unseen`` says what could not be looked at, and why: nothing there is then not certain.
+    """
 
     state: State
     backend: str = ""
@@ -36,6 +39,7 @@ class Status(msgspec.Struct, frozen=True):
     chains: int = 0
     rules: int = 0
     findings: tuple[Finding, ...] = ()
+    unseen: tuple[str, ...] = ()
 
 
 def status(config: Config, sheet: Sheet, site: Site) -> Status:
@@ -45,7 +49,7 @@ def status(config: Config, sheet: Sheet, site: Site) -> Status:
     """
     holders = site.holders()
     if not holders:
-        return Status(State.ABSENT)
+        return Status(State.ABSENT, unseen=site.unseen())
     name = holders[0]
     backend = site.backend(name)
     here = facts.observe(config)

@@ -22,16 +22,14 @@ from interceptor.settings import (
 from interceptor.sheets import loader
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from interceptor.sheets.sheet import Sheet
 
 _CONFIG = f"{ENVIRONMENT_PREFIX}CONFIG"
 
-_SERVICE_LINK = re.compile(
-    r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$"
-)
-"""What Kubernetes adds to a pod's environment for a Service named interceptor-something."""
+_SERVICE_LINK = r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+_SERVICE_URL = r"(tcp|udp|sctp)://\S+"
 
 
 def read_settings(
@@ -68,15 +66,26 @@ def _environment_layer(environment: Mapping[str, str]) -> Layer:
         if not name.startswith(ENVIRONMENT_PREFIX) or name == _CONFIG:
             continue
         if name in known:
-            if "://" in text and _SERVICE_LINK.search(name):
+            if _is_service_link(name, text):
                 raise ConfigError(
                     f"{name}: Kubernetes put {text!r} there for a Service of that name",
                     hint="set enableServiceLinks: false in the pod, or rename the Service",
                 )
             values[known[name]] = text
-        elif not _SERVICE_LINK.search(name):
+        elif not _is_service_link(name, text):
             raise unknown_key(name, "environment", known)
     return Layer(values, lambda key: SETTINGS[key].environment, given=True)
+
+
+def _is_service_link(name: str, text: str) -> bool:
+    """Whether Kubernetes put it there for a Service whose name begins with interceptor.
+
+    Of the names it makes, only ``..._PORT`` could also be a setting or a slip in one; its value
+    is a URL then.
+    """
+    if name.endswith("_PORT") and re.fullmatch(_SERVICE_URL, text):
+        return True
+    return re.search(f"{_SERVICE_LINK}$", name) is not None
 
 
 def _file_layer(path: str) -> Layer:
@@ -122,28 +131,32 @@ def _read_file(path: str, label: str) -> dict[str, Any]:
         raise ConfigError(f"{label}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{label}: it is not UTF-8") from None
-    decoders = {
-        ".json": msgspec.json.decode,
-        ".toml": msgspec.toml.decode,
-        ".yaml": msgspec.yaml.decode,
-        ".yml": msgspec.yaml.decode,
-    }
-    extension = os.path.splitext(path)[1].lower()
+    decoders = _decoders(os.path.splitext(path)[1].lower())
     errors = []
-    for decode in [decoders[extension]] if extension in decoders else _one_each(decoders):
+    for name, decode in decoders.items():
         try:
             document = decode(text)
         except msgspec.DecodeError as error:
-            errors.append(str(error).splitlines()[0])
+            errors.append(f"as {name}: {str(error).splitlines()[0]}")
             continue
         if isinstance(document, dict):
             return document
-        errors.append(f"it holds {type(document).__name__}, not keys and values")
+        errors.append(f"as {name}: it holds {type(document).__name__}, not keys and values")
     raise ConfigError(
-        f"{label}: {errors[0]}", hint="write key = value (TOML), key: value (YAML) or JSON"
+        f"{label}: {'; '.join(errors)}",
+        hint="write key = value (TOML), key: value (YAML) or an object (JSON)",
     )
 
 
-def _one_each(decoders: dict[str, Any]) -> list[Any]:
-    """Give the decoders to try on a text that does not say what it is, strictest first."""
-    return [decoders[extension] for extension in (".json", ".toml", ".yaml")]
+def _decoders(extension: str) -> dict[str, Callable[[str], Any]]:
+    """Give the decoder an extension asks for; for none, all of them, strictest first."""
+    json, toml, yaml = msgspec.json.decode, msgspec.toml.decode, msgspec.yaml.decode
+    match extension:
+        case ".json":
+            return {"JSON": json}
+        case ".toml":
+            return {"TOML": toml}
+        case ".yaml" | ".yml":
+            return {"YAML": yaml}
+        case _:
+            return {"JSON": json, "TOML": toml, "YAML": yaml}

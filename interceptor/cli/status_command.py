@@ -27,6 +27,8 @@ def run(session: Session) -> int:
         _facts(found, config, sheet.name, compared_with),
         _lines(session, found, sheet.name, compared_with),
     )
+    for what in found.unseen:
+        session.printer.talk(f"not looked at: {what}")
     return DONE if found.state is State.IN_SYNC else FOUND
 
 
@@ -41,6 +43,7 @@ def _facts(found: Status, config: Config, sheet: str, compared_with: str) -> dic
         "chains": found.chains,
         "rules": found.rules,
         "compared_with": compared_with,
+        "unseen": list(found.unseen),
         "findings": [
             {"kind": str(f.kind), "where": f.where, "what": f.what} for f in found.findings
         ],

@@ -260,5 +260,5 @@ class WordReader:
                     if self._strict:
                         raise
         if self._strict:
-            raise ValueError(f"{' '.join((name, *rest))!r} is neither a chain nor an action")
+            raise ValueError(f"{' '.join((name, *rest))!r} is neither a chain here nor an action")
         return UnreadableAction(" ".join((name, *rest)))

@@ -61,16 +61,15 @@ def build(sheet: Sheet, config: Config, facts: HostFacts) -> Ruleset:
     """
     config = config.with_accounts(facts.users, facts.groups)
     family = family_of(config, facts)
+    vocabulary = Vocabulary.of(config, sheet)
+    tables = [
+        _table(sheet, family, name, chains, vocabulary) for name, chains in sheet.chains.items()
+    ]
+    ruleset = Ruleset(tuple(tables))
     try:
-        vocabulary = Vocabulary.of(config, sheet.sets)
-        tables = [
-            _table(sheet, family, name, chains, vocabulary)
-            for name, chains in sheet.chains.items()
-        ]
-        ruleset = Ruleset(tuple(tables))
         ruleset.validate()
-    except (ValueError, RulesetError) as error:
-        raise SheetError(f"{sheet.name}: {error}") from None
+    except RulesetError as error:
+        raise SheetError(f"{sheet.file}: {error}") from None
     return ruleset
 
 

@@ -87,7 +87,8 @@ def read(text: str, label: str) -> Sheet:
         )
     chains = _rows(document.pop("chains", {}), _places(text, label), label)
     try:
-        sheet = msgspec.convert({**document, "chains": {}}, Sheet)
+        own = {"chains": {}, "file": label, "places": _set_places(text, label)}
+        sheet = msgspec.convert({**document, **own}, Sheet)
     except msgspec.ValidationError as error:
         raise SheetError(f"{label}: {_plain(error)}") from None
     for table in chains:
@@ -158,6 +159,18 @@ def _places(text: str, label: str) -> dict[tuple[str, str, int], str]:
         for _ in range(line.count("{")):
             places[table, chain, number] = f"{label}:{line_number}"
             number += 1
+    return places
+
+
+def _set_places(text: str, label: str) -> dict[str, str]:
+    """Find the line of every ``name =`` below a ``[sets.TYPE]``."""
+    places: dict[str, str] = {}
+    inside = False
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.lstrip().startswith("["):
+            inside = line.lstrip().startswith("[sets.")
+        elif inside and (assignment := re.match(r'\s*"?(\w+)"?\s*=', line)):
+            places[assignment[1]] = f"{label}:{number}"
     return places
 
 

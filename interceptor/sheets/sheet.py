@@ -25,7 +25,8 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Sets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A sheet's own names: text of terms joined by ``+``, ``-`` and ``within``, by type."""
+    """A sheet's own names: text of terms joined by ``+``, ``-``, ``within`` and
+    ``outside``, by type."""
 
     ports: dict[str, str] = {}
     networks: dict[str, str] = {}
@@ -33,7 +34,10 @@ class Sets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Sheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The policy of one dialect: chains by iptables table, rows by chain, both in file order."""
+    """The policy of one dialect: chains by iptables table, rows by chain, both in file order.
+
+    ``file`` and, for each of its sets, ``places`` (``file:line``) are put there by the loader.
+    """
 
     name: str
     summary: str
@@ -43,6 +47,8 @@ class Sheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     sets: Sets = Sets()
     defaults: dict[str, str | int | bool] = {}
     keep_unreachable: bool = False
+    file: str = ""
+    places: dict[str, str] = {}  # noqa: RUF012
 
     @property
     def dialect(self) -> Dialect:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from interceptor.errors import SheetError
 from interceptor.parse.words import Kind, read_literal
 from interceptor.values import Ids, Interfaces, Marks, Networks, Ports
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from interceptor.config import Config
-    from interceptor.sheets.sheet import Sets
+    from interceptor.sheets.sheet import Sheet
 
 Value = int | Ports | Ids | Networks | Interfaces | Marks
 
@@ -34,8 +35,12 @@ class Vocabulary:
         self._values = values
 
     @classmethod
-    def of(cls, config: Config, sets: Sets) -> Vocabulary:
-        """Take the settings, whose account names are resolved, and add a sheet's own sets."""
+    def of(cls, config: Config, sheet: Sheet) -> Vocabulary:
+        """Take the settings, whose account names are resolved, and add a sheet's own sets.
+
+        Raises:
+            SheetError: a set that makes no sense, with its place.
+        """
         vocabulary = cls(
             {
                 "outbound_port": config.outbound_port,
@@ -56,15 +61,16 @@ class Vocabulary:
             }
         )
         for kind, named in (
-            (Kind.PORTS, sets.ports),
-            (Kind.NETWORKS, sets.networks),
-            (Kind.IDS, sets.ids),
+            (Kind.PORTS, sheet.sets.ports),
+            (Kind.NETWORKS, sheet.sets.networks),
+            (Kind.IDS, sheet.sets.ids),
         ):
             for name, expression in named.items():
                 try:
                     vocabulary = vocabulary.extended(name, vocabulary.set(kind, expression))
                 except ValueError as error:
-                    raise ValueError(f"set {name}: {error}") from None
+                    place = sheet.places.get(name, sheet.file)
+                    raise SheetError(f"{place}: set {name}: {error}") from None
         return vocabulary
 
     def extended(self, name: str, value: Value) -> Vocabulary:
@@ -88,7 +94,8 @@ class Vocabulary:
         if found is None:
             if "{" in text:
                 raise ValueError(f"{text!r} is more than one name: make a set of it")
-            return read_literal(kind, text)
+            # Written by a person: port 0 and open ranges are slips, not what a kernel prints.
+            return Ports.parse(text) if kind is Kind.PORTS else read_literal(kind, text)
         value = self.value(found[1])
         if kind is Kind.PORTS and isinstance(value, int):
             return Ports.of(value)
@@ -100,14 +107,15 @@ class Vocabulary:
     def set(self, kind: Kind, expression: str) -> Value:
         """Work out ``{a} + 15020 - {b}`` or ``{a} within 127.0.0.0/8 + ::1/128``.
 
-        ``+`` and ``-`` go from left to right; all that follows ``within`` is one set.
+        ``+`` and ``-`` go from left to right; all that follows ``within`` or ``outside`` is one
+        set, and keeps those networks that lie wholly inside it, or do not.
         """
-        head, _, frame = expression.partition(" within ")
+        head, *frame = re.split(r" (within|outside) ", expression, maxsplit=1)
         value = self._sum(kind, head)
         if frame:
             if not isinstance(value, Networks):
-                raise ValueError("only networks can be within others")
-            value = value.within(self._sum(kind, frame))
+                raise ValueError(f"only networks can be {frame[0]} others")
+            value = value.within(self._sum(kind, frame[1]), inside=frame[0] == "within")
         return value  # type: ignore[no-any-return]  # the kind decides
 
     def _sum(self, kind: Kind, expression: str) -> Any:

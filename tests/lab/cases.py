@@ -1,0 +1,48 @@
+"""Configurations whose rendered text is kept in ``tests/goldens`` and applied for real."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+GOLDENS = Path(__file__).parent.parent / "goldens"
+
+CASES: dict[str, dict[str, str]] = {
+    "default": {},
+    "ipv4-only": {"ip_families": "ipv4"},
+    "ipv6-only": {"ip_families": "ipv6"},
+    "other-ports": {"outbound_port": "25001", "inbound_port": "25006", "tunnel_port": "25008"},
+    "lists-of-ids": {"proxy_uid": "1337,2000-2010", "proxy_gid": "5,6", "exempt_mark": "0x539/0xfff,7"},
+    "mark-alone": {"proxy_uid": "", "proxy_gid": "", "exempt_mark": "0x539"},
+    "excluded": {
+        "exclude_inbound_ports": "80,8000-8100,15020",
+        "exclude_outbound_ports": "3306,5432",
+        "exclude_outbound_cidrs": "10.0.0.0/8,192.168.1.1,fd00::/8",
+        "exclude_outbound_uids": "0,1337,5000-5010",
+        "exclude_interfaces": "eth1,docker+",
+    },
+    "many-ports": {
+        "exclude_inbound_ports": ",".join(map(str, range(1000, 1064, 2))),
+        "exclude_outbound_ports": ",".join(f"{n}-{n + 1}" for n in range(2000, 2060, 3)),
+    },
+    "included": {
+        "include_inbound_ports": "80,443,8000-8100",
+        "include_outbound_ports": "5432",
+        "include_outbound_cidrs": "10.0.0.0/8,172.16.0.0/12,fd00::/8",
+    },
+    "included-loopback": {
+        "include_outbound_cidrs": "127.0.0.0/8,10.0.0.0/8,::1/128",
+        "loopback_cidr": "127.0.0.0/24",
+    },
+    "one-family-included": {"include_outbound_cidrs": "0.0.0.0/0,fd00::/8"},
+    "nothing-inbound": {"include_inbound_ports": ""},
+    "nothing-outbound": {"include_outbound_cidrs": ""},
+}
+
+
+def flags(case: str) -> list[str]:
+    """Give a case's settings as flags."""
+    return [
+        word
+        for key, value in CASES[case].items()
+        for word in (f"--{key.replace('_', '-')}", value)
+    ]

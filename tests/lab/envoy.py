@@ -1,0 +1,178 @@
+"""A real Envoy in a pod, as a mesh configures it: two listeners that ask where a connection was
+going, and clusters that take it there; inbound ones from 127.0.0.6 and ::6.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import envoy
+
+from tests.lab.http import fetch
+from tests.lab.pod import PROXY_GID, PROXY_UID
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.lab.netns import Namespace
+
+ADMIN_PORT = 15000
+_READY_S = 20.0
+_TYPES = "type.googleapis.com/envoy.extensions"
+_LINE = (
+    "%DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% %UPSTREAM_HOST% "
+    "%UPSTREAM_LOCAL_ADDRESS% %RESPONSE_FLAGS%"
+)
+
+
+def binary() -> Path:
+    """Give the executable the wheel brings; its own script starts a Python first."""
+    return Path(str(envoy.__file__)).parent / "_bin" / "envoy"
+
+
+def _listener(name: str, port: int, cluster: str) -> dict[str, Any]:
+    log = {
+        "name": "envoy.access_loggers.stdout",
+        "typed_config": {
+            "@type": f"{_TYPES}.access_loggers.stream.v3.StdoutAccessLog",
+            "log_format": {"text_format_source": {"inline_string": f"{name} {_LINE}\n"}},
+        },
+    }
+    return {
+        "name": name,
+        "address": {
+            "socket_address": {"address": "::", "port_value": port, "ipv4_compat": True}
+        },
+        "listener_filters": [
+            {
+                "name": "envoy.filters.listener.original_dst",
+                "typed_config": {
+                    "@type": f"{_TYPES}.filters.listener.original_dst.v3.OriginalDst"
+                },
+            }
+        ],
+        "filter_chains": [
+            {
+                "filters": [
+                    {
+                        "name": "envoy.filters.network.tcp_proxy",
+                        "typed_config": {
+                            "@type": f"{_TYPES}.filters.network.tcp_proxy.v3.TcpProxy",
+                            "stat_prefix": name,
+                            "cluster": cluster,
+                            "access_log": [log],
+                        },
+                    }
+                ]
+            }
+        ],
+    }
+
+
+def _cluster(name: str, **more: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "type": "ORIGINAL_DST",
+        "lb_policy": "CLUSTER_PROVIDED",
+        "connect_timeout": "2s",
+        **more,
+    }
+
+
+def configuration(outbound_port: int = 15001, inbound_port: int = 15006) -> dict[str, Any]:
+    """Give Envoy's bootstrap."""
+    handover = {
+        "source_address": {"address": "127.0.0.6", "port_value": 0},
+        "extra_source_addresses": [{"address": {"address": "::6", "port_value": 0}}],
+    }
+    return {
+        "admin": {
+            "address": {"socket_address": {"address": "127.0.0.1", "port_value": ADMIN_PORT}}
+        },
+        "static_resources": {
+            "listeners": [
+                _listener("outbound", outbound_port, "outside"),
+                _listener("inbound", inbound_port, "app"),
+            ],
+            "clusters": [
+                _cluster("outside"),
+                _cluster("app", upstream_bind_config=handover),
+            ],
+        },
+    }
+
+
+class Envoy:
+    """A running Envoy and what it has logged of connections that ended."""
+
+    def __init__(self, namespace: Namespace, log: Path) -> None:
+        self._log = log
+        with log.open("wb") as output, namespace:
+            self.process = subprocess.Popen(
+                [
+                    binary(),
+                    "--config-yaml",
+                    json.dumps(configuration()),
+                    "--concurrency",
+                    "1",
+                    "--disable-hot-restart",
+                    "--log-level",
+                    "error",
+                    "--file-flush-interval-msec",
+                    "20",
+                ],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                user=PROXY_UID,
+                group=PROXY_GID,
+                extra_groups=[],
+            )
+        self._wait_ready(namespace)
+
+    def _wait_ready(self, namespace: Namespace) -> None:
+        end = time.monotonic() + _READY_S
+        while time.monotonic() < end:
+            if self.process.poll() is not None:
+                break
+            answer = fetch(namespace, "127.0.0.1", ADMIN_PORT, "/ready", uid=PROXY_UID)
+            if "LIVE" in answer:
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"Envoy did not get ready: {self._log.read_text()}")
+
+    def log(self, wanted: int, timeout_s: float = 5.0) -> list[dict[str, str]]:
+        """Give the logged connections, waiting until there are as many as wanted."""
+        keys = ("listener", "from", "to", "upstream", "upstream_from", "flags")
+        end = time.monotonic() + timeout_s
+        while True:
+            lines = [line.split() for line in self._log.read_text().splitlines()]
+            entries = [
+                dict(zip(keys, line, strict=True)) for line in lines if len(line) == len(keys)
+            ]
+            if len(entries) >= wanted or time.monotonic() > end:
+                return entries
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """End it."""
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+@contextmanager
+def running_envoy(namespace: Namespace, directory: Path) -> Iterator[Envoy]:
+    """Have an Envoy for a while."""
+    started = Envoy(namespace, directory / "envoy.log")
+    try:
+        yield started
+    finally:
+        started.stop()

@@ -1,0 +1,92 @@
+"""The rule paths: each backend, with the flags that choose it and the tools that list it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from tests.lab.netns import Namespace
+
+PROGRAM = str(Path(sys.executable).with_name("interceptor"))
+
+
+class RulePath(NamedTuple):
+    """One backend."""
+
+    name: str
+    flags: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+NFTABLES = RulePath("nftables", ("--backend", "nftables"))
+IPTABLES_NFT = RulePath(
+    "iptables-nft", ("--backend", "iptables", "--iptables-variant", "nft")
+)
+IPTABLES_LEGACY = RulePath(
+    "iptables-legacy", ("--backend", "iptables", "--iptables-variant", "legacy")
+)
+RULE_PATHS = (NFTABLES, IPTABLES_NFT, IPTABLES_LEGACY)
+
+
+class Done(NamedTuple):
+    """What a run of the program left."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        return dict(json.loads(self.stdout))
+
+
+def interceptor(
+    *arguments: str,
+    namespace: Namespace | None = None,
+    stdin: str = "",
+    environment: dict[str, str] | None = None,
+    prefix: tuple[str, ...] = (),
+) -> Done:
+    """Run the installed program, by ``--netns`` in a namespace if one is given."""
+    place = ("--netns", namespace.path) if namespace else ()
+    done = subprocess.run(
+        [*prefix, PROGRAM, *arguments, *place],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **(environment or {})},
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def done_well(*arguments: str, namespace: Namespace | None = None) -> Done:
+    """Run the program and expect exit code 0."""
+    done = interceptor(*arguments, namespace=namespace)
+    assert done.code == 0, done
+    return done
+
+
+def dump(namespace: Namespace) -> str:
+    """Give every rule and chain in a namespace, in all languages, without counters and dates.
+
+    Tables of iptables-legacy that hold nothing are left out: the kernel makes them when they
+    are first used and keeps them until the namespace ends.
+    """
+    parts = [namespace.run("nft", "--stateless", "list", "ruleset")]
+    for tool in ("iptables-nft", "ip6tables-nft", "iptables-legacy", "ip6tables-legacy"):
+        for table in namespace.run(f"{tool}-save").split("COMMIT\n"):
+            lines = [line.partition(" [")[0] for line in table.splitlines() if line[:1] != "#"]
+            policies = [line for line in lines if line.startswith(":")]
+            if any(line.startswith("-A") for line in lines) or any(
+                not line.endswith(" ACCEPT") for line in policies
+            ):
+                parts.append("\n".join([tool, *lines]))
+    return "\n".join(parts)

@@ -1,0 +1,170 @@
+"""Connections as somebody, and recorders that say who was reached and what the kernel remembers.
+
+Written apart from ``interceptor.verify`` on purpose: it is what that is checked against.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import socket
+import struct
+import threading
+from contextlib import contextmanager, suppress
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.lab.netns import Namespace
+
+_SO_ORIGINAL_DST = 80
+_FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
+
+
+def version(address: str) -> int:
+    """Give 4 or 6."""
+    return ip_address(address).version
+
+
+def original_destination(connection: socket.socket) -> str:
+    """Ask netfilter; ``-`` if it does not know the connection."""
+    try:
+        if connection.family == socket.AF_INET:
+            raw = connection.getsockopt(socket.SOL_IP, _SO_ORIGINAL_DST, 16)
+            port, host4 = struct.unpack("!2xH4s8x", raw)
+            return f"{IPv4Address(host4)}:{port}"
+        raw = connection.getsockopt(socket.IPPROTO_IPV6, _SO_ORIGINAL_DST, 28)
+        port, host6 = struct.unpack("!2xH4x16s4x", raw)
+        return f"[{IPv6Address(host6)}]:{port}"
+    except OSError:
+        return "-"
+
+
+class Recorder:
+    """Listens in a namespace and answers each connection with one line of JSON about itself.
+
+    ``who`` is the namespace's role, ``port`` the one listened on, ``original`` what
+    SO_ORIGINAL_DST says, ``peer`` the other end. UDP gets the same answer to any datagram.
+    """
+
+    def __init__(self, namespace: Namespace, *ports: int, protocol: str = "tcp") -> None:
+        self._who = namespace.role
+        self._selector = selectors.DefaultSelector()
+        self._wake, woken = socket.socketpair()
+        self._selector.register(woken, selectors.EVENT_READ)
+        kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+        with namespace:
+            for port in ports:
+                for family in _FAMILY.values():
+                    listener = self._listen(family, kind, port)
+                    self._selector.register(listener, selectors.EVENT_READ, port)
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    @staticmethod
+    def _listen(family: int, kind: int, port: int) -> socket.socket:
+        listener = socket.socket(family, kind)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(("", port))
+        if kind == socket.SOCK_STREAM:
+            listener.listen(64)
+        return listener
+
+    def _serve(self) -> None:
+        while True:
+            for key, _ in self._selector.select():
+                if key.data is None:
+                    return
+                listener = key.fileobj
+                assert isinstance(listener, socket.socket)
+                with suppress(OSError):
+                    if listener.type == socket.SOCK_STREAM:
+                        connection, peer = listener.accept()
+                        with connection:
+                            original = original_destination(connection)
+                            connection.sendall(self._answer(key.data, original, peer))
+                    else:
+                        _, peer = listener.recvfrom(4096)
+                        listener.sendto(self._answer(key.data, "-", peer), peer)
+
+    def _answer(self, port: int, original: str, peer: tuple[str, int]) -> bytes:
+        answer = {"who": self._who, "port": port, "original": original, "peer": peer[0]}
+        return json.dumps(answer).encode()
+
+    def close(self) -> None:
+        """Stop and close everything, so that nothing outlives the test."""
+        self._wake.send(b"!")
+        self._thread.join()
+        for key in list(self._selector.get_map().values()):
+            assert isinstance(key.fileobj, socket.socket)
+            key.fileobj.close()
+        self._selector.close()
+        self._wake.close()
+
+
+@contextmanager
+def recorder(namespace: Namespace, *ports: int, protocol: str = "tcp") -> Iterator[Recorder]:
+    """Record for a while."""
+    made = Recorder(namespace, *ports, protocol=protocol)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@contextmanager
+def as_user(uid: int, gid: int) -> Iterator[None]:
+    """Be another user and group, for sockets made meanwhile."""
+    os.setegid(gid)
+    try:
+        os.seteuid(uid)
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
+def connect(
+    namespace: Namespace,
+    to: str,
+    port: int,
+    *,
+    uid: int = 1000,
+    gid: int = 1000,
+    mark: int = 0,
+    source: str = "",
+    protocol: str = "tcp",
+    timeout_s: float = 2.0,
+) -> dict[str, Any]:
+    """Connect and give what the recorder at the other end says; ``{"error": ...}`` if none does."""
+    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+    with namespace, as_user(uid, gid):
+        client = socket.socket(_FAMILY[version(to)], kind)
+    with client:
+        client.settimeout(timeout_s)
+        if mark:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+        try:
+            if source:
+                client.bind((source, 0))
+            client.connect((to, port))
+            if protocol == "udp":
+                client.send(b"?")
+            answer = b""
+            while data := client.recv(4096):
+                answer += data
+                if protocol == "udp":
+                    break
+        except OSError as error:
+            return {"error": type(error).__name__}
+    return dict(json.loads(answer)) if answer else {"error": "closed"}
+
+
+def endpoint(address: str, port: int) -> str:
+    """Write an endpoint as recorders do."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -1,0 +1,188 @@
+"""status names what somebody did to the rules behind our back."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+import pytest
+
+from tests.lab.paths import (
+    IPTABLES_LEGACY,
+    IPTABLES_NFT,
+    NFTABLES,
+    RULE_PATHS,
+    RulePath,
+    done_well,
+    interceptor,
+)
+from tests.lab.pod import Pod
+
+pytestmark = pytest.mark.root
+
+
+class Sabotage(NamedTuple):
+    """What somebody does, in each tool's words, and how status must call it."""
+
+    what: str
+    iptables: tuple[str, ...]
+    nft: str
+    kind: str
+    where: str
+
+
+_CASES = [
+    Sabotage(
+        "deletes a rule",
+        ("-D", "INTERCEPTOR_INBOUND", "1"),
+        "flush chain inet interceptor interceptor-proxy",
+        "missing-rule",
+        "",
+    ),
+    Sabotage(
+        "adds a rule to a chain of ours",
+        ("-A", "INTERCEPTOR_INBOUND", "-p", "tcp", "--dport", "99", "-j", "RETURN"),
+        "add rule inet interceptor interceptor-inbound tcp dport 99 return",
+        "extra-rule",
+        "rule 3",
+    ),
+    Sabotage(
+        "deletes the jump",
+        ("-F", "PREROUTING"),
+        "flush chain inet interceptor nat-prerouting",
+        "missing-",
+        "prerouting",
+    ),
+    Sabotage(
+        "empties what we jump to",
+        ("-F", "INTERCEPTOR_OUT_REDIRECT"),
+        "flush chain inet interceptor interceptor-out-redirect",
+        "missing-rule",
+        "rule 1",
+    ),
+    Sabotage(
+        "adds a chain that looks like ours",
+        ("-N", "INTERCEPTOR_MORE"),
+        "add chain inet interceptor interceptor-more",
+        "extra-chain",
+        "",
+    ),
+]
+
+
+@pytest.mark.parametrize("path", RULE_PATHS, ids=str)
+@pytest.mark.parametrize("case", _CASES, ids=lambda case: case.what.replace(" ", "-"))
+def test_sabotage_is_named_and_mended(pod: Pod, path: RulePath, case: Sabotage) -> None:
+    done_well("install", *path.flags, namespace=pod.pod)
+    if path is NFTABLES:
+        pod.pod.run("nft", "-f", "-", stdin=case.nft + "\n")
+    else:
+        pod.pod.run(path.name, "-t", "nat", *case.iptables)
+    found = interceptor("status", "--output", "json", namespace=pod.pod)
+    assert found.code == 3
+    assert found.json["state"] == "drifted"
+    assert any(
+        finding["kind"].startswith(case.kind) and case.where in finding["where"].lower()
+        for finding in found.json["findings"]
+    ), found.json["findings"]
+    human = interceptor("status", namespace=pod.pod)
+    assert human.code == 3
+    assert all(finding["where"] in human.stdout for finding in found.json["findings"])
+    repaired = done_well("install", *path.flags, "--output", "json", namespace=pod.pod)
+    assert repaired.json["changed"]
+    done_well("status", namespace=pod.pod)
+
+
+@pytest.mark.parametrize("path", [IPTABLES_NFT, IPTABLES_LEGACY], ids=str)
+def test_a_moved_rule_is_named(pod: Pod, path: RulePath) -> None:
+    done_well("install", *path.flags, namespace=pod.pod)
+    listed = pod.pod.run(path.name, "-t", "nat", "-S", "INTERCEPTOR_INBOUND").splitlines()
+    pod.pod.run(path.name, "-t", "nat", "-D", "INTERCEPTOR_INBOUND", "1")
+    pod.pod.run("sh", "-c", f"{path.name} -t nat {listed[1]}")
+    found = interceptor("status", "--output", "json", namespace=pod.pod)
+    assert found.code == 3
+    kinds = [finding["kind"] for finding in found.json["findings"]]
+    assert kinds == ["moved-rule"]
+
+
+@pytest.mark.parametrize("path", [IPTABLES_NFT, IPTABLES_LEGACY], ids=str)
+@pytest.mark.parametrize(
+    ("rule", "named"),
+    [
+        (("-p", "tcp", "-j", "ACCEPT"), True),
+        (("-p", "tcp", "-j", "DNAT", "--to-destination", "127.0.0.1:1"), True),
+        (("-p", "udp", "-j", "ACCEPT"), False),
+        (("-j", "LOG"), False),
+    ],
+    ids=["accept", "dnat", "udp", "log"],
+)
+def test_a_foreign_rule_before_ours_is_named_if_it_decides(
+    pod: Pod, path: RulePath, rule: tuple[str, ...], named: bool
+) -> None:
+    done_well("install", *path.flags, namespace=pod.pod)
+    pod.pod.run(path.name, "-t", "nat", "-I", "PREROUTING", "1", *rule)
+    found = interceptor("status", "--output", "json", namespace=pod.pod)
+    kinds = [finding["kind"] for finding in found.json["findings"]]
+    assert kinds == (["foreign-before"] if named else [])
+    assert found.code == (3 if named else 0)
+
+
+def test_rules_in_two_languages_are_named(pod: Pod) -> None:
+    done_well("install", *NFTABLES.flags, namespace=pod.pod)
+    text = done_well("render", "--backend", "iptables", namespace=pod.pod).stdout
+    pod.pod.run("iptables-nft-restore", "--noflush", stdin=text)
+    found = interceptor("status", "--output", "json", namespace=pod.pod)
+    assert found.code == 3
+    assert [finding["kind"] for finding in found.json["findings"]] == ["stacked"]
+    done_well("install", *NFTABLES.flags, namespace=pod.pod)
+    done_well("status", namespace=pod.pod)
+
+
+def test_nothing_installed_is_found(pod: Pod) -> None:
+    found = interceptor("status", namespace=pod.pod)
+    assert found.code == 3
+    assert found.stdout.startswith("absent")
+
+
+def test_it_compares_with_the_record_or_with_what_it_is_told(
+    pod: Pod, rule_path: RulePath
+) -> None:
+    flags = ("--inbound-port", "16006", "--exclude-outbound-cidrs", "10.0.0.0/8,fd00::/8")
+    done_well("install", *rule_path.flags, *flags, namespace=pod.pod)
+    recorded = done_well("status", "--output", "json", namespace=pod.pod).json
+    assert recorded["compared_with"] == "the record of the installation"
+    told = done_well("status", *flags, "--output", "json", namespace=pod.pod).json
+    assert told["compared_with"] == "this command's settings"
+    assert interceptor("status", "--inbound-port", "15006", namespace=pod.pod).code == 3
+
+
+def test_an_address_family_that_came_later_is_found(pod: Pod) -> None:
+    """With auto, IPv6 is intercepted from the moment it can carry connections."""
+    pod.pod.run("ip", "-6", "addr", "flush", "scope", "global")
+    done_well("install", namespace=pod.pod)
+    assert done_well("status", namespace=pod.pod).stdout.startswith("in-sync")
+    pod.pod.address("eth0", "fd01::1/64")
+    found = interceptor("status", namespace=pod.pod)
+    assert found.code == 3
+    assert "missing-rule" in found.stdout
+
+
+def test_a_record_of_another_version_is_an_error_with_a_way_out(pod: Pod) -> None:
+    done_well("install", *IPTABLES_NFT.flags, namespace=pod.pod)
+    pod.pod.run(
+        *("iptables-nft", "-t", "nat", "-A", "INTERCEPTOR_RECORD"),
+        *("-m", "comment", "--comment", "flux_capacitor=on", "-j", "RETURN"),
+    )
+    found = interceptor("status", namespace=pod.pod)
+    assert found.code == 2
+    assert "flux_capacitor" in found.stderr
+    assert "--config" in found.stderr
+    done_well("status", "--inbound-port", "15006", namespace=pod.pod)
+    done_well("uninstall", namespace=pod.pod)
+
+
+def test_names_are_recorded_as_numbers(pod: Pod) -> None:
+    done_well("install", "--proxy-uid", "nobody", *NFTABLES.flags, namespace=pod.pod)
+    listed = json.loads(pod.pod.run("nft", "-j", "list", "ruleset"))
+    comments = [entry["rule"].get("comment") for entry in listed["nftables"] if "rule" in entry]
+    assert "proxy_uid=65534" in comments

@@ -1,0 +1,134 @@
+"""verify says the truth about good rules, broken rules, no rules, and with a proxy running."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.lab.paths import NFTABLES, RulePath, done_well, interceptor
+from tests.lab.pod import POD, Pod
+from tests.lab.traffic import recorder
+
+pytestmark = pytest.mark.root
+
+_RICH = (
+    *("--exclude-outbound-cidrs", "192.0.2.0/24,10.99.0.0/16", "--exclude-interfaces", "eth9"),
+    *("--proxy-uid", "1337,4000-4005", "--exempt-mark", "0x539", "--exclude-outbound-uids", "77"),
+    *("--exclude-inbound-ports", "9000-9010", "--exclude-outbound-ports", "3306"),
+)
+
+
+def test_all_is_well(pod: Pod, rule_path: RulePath) -> None:
+    done_well("install", *rule_path.flags, *_RICH, namespace=pod.pod)
+    links = pod.pod.run("ip", "-br", "link")
+    done = done_well("verify", "--output", "json", namespace=pod.pod)
+    assert done.json["ok"]
+    assert done.json["not_tried"] == []
+    assert done.json["proxy_ports"] == []
+    assert pod.pod.run("ip", "-br", "link") == links
+    what = [c["what"] for c in done.json["connections"]]
+    for probe in ("uid 1337", "uid 4000", "gid 1337", "mark 0x539", "uid 77", ":9000", ":3306"):
+        assert any(probe in connection for connection in what), probe
+    ways = {(c["way"], ":" in c["what"].partition(" to ")[2][:6]) for c in done.json["connections"]}
+    assert len(ways) == 6, "each way in each family"
+    recovered = [c for c in done.json["connections"] if c["note"]]
+    assert all(c["note"] == "original destination recovered" for c in recovered)
+    assert len(recovered) >= 8
+
+
+@pytest.mark.parametrize(
+    ("chain", "expected"),
+    [
+        ("nat-prerouting", "inbound"),
+        ("nat-output", "outbound"),
+        ("interceptor-proxy", "local"),
+    ],
+)
+def test_a_broken_chain_is_seen_in_the_traffic(pod: Pod, chain: str, expected: str) -> None:
+    done_well("install", *NFTABLES.flags, namespace=pod.pod)
+    pod.pod.run("nft", "flush", "chain", "inet", "interceptor", chain)
+    done = interceptor("verify", "--output", "json", namespace=pod.pod)
+    assert done.code == 126
+    assert expected in {c["way"] for c in done.json["connections"] if not c["ok"]}
+
+
+def test_a_loop_is_seen(pod: Pod) -> None:
+    """The proxy's own connections come back to it when its user is not exempt."""
+    done_well("install", *NFTABLES.flags, "--proxy-uid", "4711", namespace=pod.pod)
+    done = interceptor("verify", "--proxy-uid", "1337", "--output", "json", namespace=pod.pod)
+    assert done.code == 126
+    failed = {c["what"].partition(" to ")[0] for c in done.json["connections"] if not c["ok"]}
+    assert "tcp by uid 1337" in failed
+
+
+def test_without_rules_it_fails_and_says_so(pod: Pod) -> None:
+    done = interceptor("verify", namespace=pod.pod)
+    assert done.code == 126
+    assert "✗" in done.stdout
+    assert "went another way" in done.stderr
+
+
+def test_a_proxy_in_the_way_is_recognised(pod: Pod, rule_path: RulePath) -> None:
+    """It holds its ports; who took a connection is read from the kernel."""
+    done_well("install", *rule_path.flags, namespace=pod.pod)
+    with recorder(pod.pod, 15001, 15006):
+        done = done_well("verify", "--output", "json", namespace=pod.pod)
+    assert done.json["proxy_ports"] == [15006, 15001]
+
+
+def test_an_app_on_a_kept_port_is_no_trouble(pod: Pod) -> None:
+    done_well("install", namespace=pod.pod)
+    with recorder(pod.pod, 22, 15021):
+        done_well("verify", namespace=pod.pod)
+
+
+def test_it_ends_in_time_and_leaves_nothing(pod: Pod) -> None:
+    done_well("install", namespace=pod.pod)
+    links = pod.pod.run("ip", "-br", "link")
+    # Every probe has to wait: what comes in is thrown away.
+    pod.pod.run("nft", "add table inet theirs")
+    pod.pod.run("nft", "add chain inet theirs c { type filter hook input priority 0; policy drop; }")
+    began = time.monotonic()
+    done = interceptor("verify", "--timeout", "3", namespace=pod.pod)
+    assert done.code == 1
+    assert "not done within 3 seconds" in done.stderr
+    assert time.monotonic() - began < 8
+    assert pod.pod.run("ip", "-br", "link") == links
+
+
+def test_without_privileges_to_act_it_says_what_it_did_not_try(pod: Pod) -> None:
+    """As in an init container that may change rules and nothing else."""
+    with pod.pod:
+        done_well("install")
+        done = interceptor(
+            "verify",
+            "--output",
+            "json",
+            prefix=("setpriv", "--bounding-set=-all,+net_admin,+net_raw", "--inh-caps=-all"),
+        )
+    assert done.code == 0, done
+    assert len(done.json["not_tried"]) == 2
+    assert {c["way"] for c in done.json["connections"]} == {"outbound", "local"}
+
+
+def test_with_ipv6_switched_off_it_says_so(pod: Pod) -> None:
+    for where in ("all", "default"):
+        pod.pod.run("sysctl", "-qw", f"net.ipv6.conf.{where}.disable_ipv6=1")
+    done_well("install", "--ip-families", "dual", namespace=pod.pod)
+    done = done_well("verify", "--output", "json", namespace=pod.pod)
+    assert done.json["not_tried"] == ["ip6: the namespace has it switched off"]
+
+
+def test_install_can_verify_at_once(pod: Pod) -> None:
+    done = done_well("install", "--verify", namespace=pod.pod)
+    assert "all went where they should" in done.stderr
+
+
+def test_only_its_own_traffic_is_answered(pod: Pod) -> None:
+    """The app's addresses are not touched: what verify lends is on an interface of its own."""
+    done_well("install", namespace=pod.pod)
+    before = pod.pod.run("ip", "-br", "addr")
+    done_well("verify", namespace=pod.pod)
+    assert pod.pod.run("ip", "-br", "addr") == before
+    assert POD[4] in before

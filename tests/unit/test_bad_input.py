@@ -1,0 +1,202 @@
+"""What makes no sense is refused: one line what, one line what to do, the right code, no change."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from interceptor.cli.main import run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Bad(NamedTuple):
+    """A command line, what it must say, and what must come with it."""
+
+    argv: str
+    says: str
+    hint: str = ""
+    code: int = 2
+    environment: tuple[tuple[str, str], ...] = ()
+    config: str | None = None
+    stdin: str | None = None
+
+
+def env(**variables: str) -> tuple[tuple[str, str], ...]:
+    return tuple(variables.items())
+
+
+_FLAGS = [
+    Bad("render --inbound-port 0", "--inbound-port: port 0 is not within 1..65535"),
+    Bad("render --inbound-port 65536", "port 65536 is not within 1..65535"),
+    Bad("render --outbound-port=-1", "'-1' is no port"),
+    Bad("render --outbound-port http", "--outbound-port: 'http' is no port"),
+    Bad("render --tunnel-port=", "a port is needed, not an empty value"),
+    Bad("render --inbound-port 15006,15007", "'15006,15007' is no port"),
+    Bad("render --inbound-port ١٢", "is no port"),
+    Bad("render --exclude-inbound-ports 80,0", "port 0 is not within"),
+    Bad("render --exclude-inbound-ports 90-80", "the range '90-80' runs backwards"),
+    Bad("render --exclude-inbound-ports 80-90-100", "'90-100' is no port"),
+    Bad("render --exclude-inbound-ports 80,,443", "an empty item in '80,,443'"),
+    Bad("render --exclude-inbound-ports 80,", "an empty item"),
+    Bad("render --exclude-outbound-ports *", "'*' excludes everything", "exclude_outbound_ports"),
+    Bad("render --include-inbound-ports *,80", "'*' is everything and stands alone"),
+    Bad("render --include-inbound-ports 80;443", "'80;443' is no port"),
+    Bad("render --exclude-outbound-cidrs 10.0.0.0/33", "'10.0.0.0/33' is no address"),
+    Bad("render --exclude-outbound-cidrs 10.0.0.0/8,", "an empty item"),
+    Bad("render --exclude-outbound-cidrs 10.1.2.3/8", "write 10.0.0.0/8 or 10.1.2.3"),
+    Bad("render --exclude-outbound-cidrs fd00::1/8", "write fd00::/8 or fd00::1"),
+    Bad("render --exclude-outbound-cidrs example.com", "'example.com' is no address"),
+    Bad("render --exclude-outbound-cidrs 10.0.0.0/255.0.0.0", "in CIDR form"),
+    Bad("render --exclude-outbound-cidrs 10.0.0.0/", "in CIDR form"),
+    Bad("render --exclude-outbound-cidrs fe80::1%eth0", "has a zone"),
+    Bad("render --exclude-outbound-cidrs 0.0.0.0/0,::/0", "excludes everything"),
+    Bad("render --include-outbound-cidrs *,10.0.0.0/8", "stands alone"),
+    Bad("render --loopback-cidr 10.0.0.0/8", "not one network within 127.0.0.0/8"),
+    Bad("render --loopback-cidr 127.0.0.1,127.0.0.2/31", "not one network"),
+    Bad("render --loopback-cidr ::1/128", "not one network"),
+    Bad("render --proxy-uid no_such_user", "no user named 'no_such_user'", "give the number"),
+    Bad("render --proxy-gid no_such_group", "no group named 'no_such_group'"),
+    Bad("render --exclude-outbound-uids nobody,ghost", "no user named 'ghost'"),
+    Bad("render --proxy-uid 4294967295", "is not within 0..4294967294"),
+    Bad("render --proxy-uid 1337x", "'1337x' is no id"),
+    Bad("render --proxy-uid so,me;thing", "'me;thing' is no id and no account name"),
+    Bad("render --proxy-uid *", "makes every process the proxy"),
+    Bad("render --proxy-uid= --proxy-gid=", "the proxy has no user, group, mark", "one of the three"),
+    Bad("render --exempt-mark 0x1FFFFFFFF", "no mark of 32 bits"),
+    Bad("render --exempt-mark 0x100/0xff", "can never match"),
+    Bad("render --exempt-mark mark", "'mark' is no mark"),
+    Bad("render --exclude-interfaces eth0;reboot", "'eth0;reboot' is no interface name"),
+    Bad("render --exclude-interfaces a-name-that-is-too-long", "is no interface name"),
+    Bad("render --ip-families ipv5", "'ipv5' is none of auto, ipv4, ipv6, dual"),
+    Bad("render --backend pf", "'pf' is none of auto, iptables, nftables"),
+    Bad("render --output xml", "'xml' is none of human, json"),
+    Bad("render --timeout 0", "'0' is no positive number of seconds"),
+    Bad("render --timeout soon", "'soon' is no number of seconds"),
+    Bad("render --timeout inf", "no positive number"),
+    Bad("render --timeout nan", "no positive number"),
+    Bad("render --inbund-port 1", "No such option", "interceptor render --help"),
+    Bad("instal", "No such command 'instal'", "interceptor --help"),
+    Bad("render --family ip5", "'ip5' is not one of"),
+    Bad("config", "Usage:"),
+]
+
+_SOURCES = [
+    Bad("render", "INTERCEPTOR_INBOUND_PORT: 'x' is no port", environment=env(INTERCEPTOR_INBOUND_PORT="x")),
+    Bad(
+        "render",
+        "environment: there is no setting 'INTERCEPTOR_INBUND_PORT'",
+        "did you mean INTERCEPTOR_INBOUND_PORT?",
+        environment=env(INTERCEPTOR_INBUND_PORT="1"),
+    ),
+    Bad(
+        "render",
+        "Kubernetes put 'tcp://10.0.0.1:80' there",
+        "enableServiceLinks: false",
+        environment=env(INTERCEPTOR_INBOUND_PORT="tcp://10.0.0.1:80"),
+    ),
+    Bad("render", "INTERCEPTOR_DEBUG: 'maybe'", environment=env(INTERCEPTOR_DEBUG="maybe")),
+    Bad("render --config FILE", "inbund_port", "did you mean inbound_port?", config="inbund_port = 1"),
+    Bad("render --config FILE", "inbound_port: 'x' is no port", config='inbound_port = "x"'),
+    Bad("render --config FILE", "inbound_port: port 0", config="inbound_port = 0"),
+    Bad("render --config FILE", "'80.5' is no port", config="inbound_port = 80.5"),
+    Bad("render --config FILE", "inbound_port: dict is neither", config="[inbound_port]\na = 1"),
+    Bad("render --config FILE", "list is neither", config="exclude_inbound_ports = [[1]]"),
+    Bad("render --config FILE", "as TOML: Invalid value", "write key = value", config="inbound_port = "),
+    Bad("render --config -", "stdin: inbound_port: there is no value", stdin="inbound_port:\n"),
+    Bad("render --config -", "stdin:", stdin="[1, 2]"),
+    Bad("render --config /no/such/file", "cannot be read: No such file or directory"),
+    Bad("render --config /", "cannot be read: Is a directory"),
+    Bad("render --config FILE --inbound-port 1", "FILE: inbound_port: 'x'", config='inbound_port = "x"'),
+]
+
+_SHEETS = [
+    Bad("render --sheet sidcar", "there is no sheet 'sidcar'", "shipped are sidecar"),
+    Bad("render --sheet /no/such.toml", "cannot be read: No such file"),
+    Bad("render --sheet=", "a value is needed, not an empty one"),
+    Bad("sheets nothing", "there is no sheet 'nothing'"),
+]
+
+_PLACES = [
+    Bad("status --netns /no/such/netns", "cannot be opened: No such file", "/run/netns/NAME"),
+    Bad("status --netns /etc/passwd", "/etc/passwd is no network namespace", "/run/netns/NAME"),
+    Bad("install --netns /", "/ is no network namespace"),
+    Bad("verify --netns /proc/self/ns/mnt", "is no network namespace"),
+]
+
+CASES = [*_FLAGS, *_SOURCES, *_SHEETS, *_PLACES]
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len(CASES) >= 60
+
+
+@pytest.mark.parametrize("bad", CASES, ids=lambda bad: bad.argv + (f" {bad.config or bad.stdin or ''}"))
+def test_it_is_refused(
+    bad: Bad,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    namespace_before = os.readlink("/proc/self/ns/net")
+    for name, value in bad.environment:
+        monkeypatch.setenv(name, value)
+    file = tmp_path / "FILE"
+    if bad.config is not None:
+        file.write_text(bad.config)
+    if bad.stdin is not None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(bad.stdin.encode())))
+    argv = [str(file) if word == "FILE" else word for word in bad.argv.split()]
+    code = run(argv)
+    out, err = capsys.readouterr()
+    lines = err.replace(str(tmp_path) + "/", "").splitlines()
+    assert code == bad.code
+    assert out == ""
+    assert bad.says in "\n".join(lines)
+    assert "Traceback" not in err
+    if bad.argv != "config":
+        assert lines[0].startswith("error: ")
+        assert len(lines) <= 2, "one line what failed, one line what to do"
+        assert bad.hint in "\n".join(lines[1:])
+    assert os.readlink("/proc/self/ns/net") == namespace_before
+
+
+def test_an_error_as_json_has_the_same_facts(capsys: pytest.CaptureFixture[str]) -> None:
+    import json
+
+    assert run(["render", "--inbound-port", "0", "--output", "json"]) == 2
+    out, err = capsys.readouterr()
+    error = json.loads(out)
+    assert error["exit_code"] == 2
+    assert f"error: {error['error']}" in err
+    assert f"hint: {error['hint']}" in err
+
+
+def test_debug_shows_where_an_error_comes_from() -> None:
+    from interceptor.errors import ConfigError
+
+    with pytest.raises(ConfigError):
+        run(["render", "--inbound-port", "0", "--debug"])
+
+
+def test_service_links_of_kubernetes_are_no_settings(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A Service called interceptor puts these into every pod of its namespace."""
+    for name, value in {
+        "INTERCEPTOR_SERVICE_HOST": "10.0.0.1",
+        "INTERCEPTOR_SERVICE_PORT": "80",
+        "INTERCEPTOR_SERVICE_PORT_HTTP": "80",
+        "INTERCEPTOR_PORT": "tcp://10.0.0.1:80",
+        "INTERCEPTOR_PORT_80_TCP": "tcp://10.0.0.1:80",
+        "INTERCEPTOR_PORT_80_TCP_ADDR": "10.0.0.1",
+        "INTERCEPTOR_WEB_SERVICE_HOST": "10.0.0.2",
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert run(["render"]) == 0
+    assert "table inet interceptor" in capsys.readouterr().out

@@ -7,6 +7,7 @@ equal when they have the same matches in any order, the same action and the same
 
 from __future__ import annotations
 
+from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -266,6 +267,7 @@ def _validate_table(table: Table) -> None:
                     f"{table.name} {chain.name} rule {number}: {error}", hint=error.hint
                 ) from None
     _validate_calls(table, chains)
+    _validate_translation(table, chains)
 
 
 def _check_jump(rule: Rule, chains: dict[str, Chain]) -> None:
@@ -292,22 +294,14 @@ def check_rule(rule: Rule) -> None:
 
 
 def _validate_calls(table: Table, chains: dict[str, Chain]) -> None:
-    """Walk down from every chain: no way may come back to where it began."""
-    done: set[str] = set()
-
-    def walk(name: str, path: tuple[str, ...]) -> None:
-        if name in path:
-            loop = " -> ".join((*path[path.index(name) :], name))
-            raise RulesetError(f"{table.name}: chains call each other for ever: {loop}")
-        if name not in done:
-            for rule in chains[name].rules:
-                if rule.target is not None:
-                    walk(rule.target, (*path, name))
-            done.add(name)
-
-    for name in chains:
-        walk(name, ())
-    _validate_translation(table, chains)
+    """Check that no way down from a chain comes back to it."""
+    calls = {name: {r.target for r in c.rules if r.target} for name, c in chains.items()}
+    try:
+        TopologicalSorter(calls).prepare()
+    except CycleError as error:
+        # It names the chains from the called to the calling one.
+        loop = " -> ".join(reversed(error.args[1]))
+        raise RulesetError(f"{table.name}: chains call each other for ever: {loop}") from None
 
 
 def _validate_translation(table: Table, chains: dict[str, Chain]) -> None:

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from interceptor.config import BackendChoice, Config, FamilyChoice, Output, VariantChoice
-from interceptor.errors import ConfigError
 from interceptor.values import Accounts, Interfaces, Marks, Networks, Ports, optional
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from ipaddress import IPv4Network
 
 ENVIRONMENT_PREFIX = "INTERCEPTOR_"
@@ -325,85 +324,6 @@ _ROWS = (
 )
 
 SETTINGS: Mapping[str, Setting] = {row.name: row for row in _ROWS}
-
-
-class Layer(msgspec.Struct, frozen=True):
-    """Values from one source as text; ``origin`` names the place of one key in it.
-
-    ``given`` is whether the person running this wrote them, and not somebody before.
-    """
-
-    values: Mapping[str, str]
-    origin: Callable[[str], str]
-    given: bool = False
-
-
-class Resolved(msgspec.Struct, frozen=True):
-    """A ``Config``, where each of its values stood, and which of them were given for this run."""
-
-    config: Config
-    origins: Mapping[str, str]
-    given: frozenset[str]
-
-    @property
-    def policy_given(self) -> bool:
-        """Whether this run says anything about what is to be intercepted."""
-        return any(SETTINGS[key].scope is Scope.POLICY for key in self.given)
-
-
-DEFAULTS = Layer({row.name: row.default for row in _ROWS}, lambda _key: "default")
-
-
-def unknown_key(key: str, origin: str, known: Iterable[str]) -> ConfigError:
-    """Make the error for a key that is no setting, with the nearest name that is one."""
-    import difflib
-
-    near = difflib.get_close_matches(key, list(known), n=1)
-    hint = f"did you mean {near[0]}?" if near else "interceptor config show lists all settings"
-    return ConfigError(f"{origin}: there is no setting {key!r}", hint=hint)
-
-
-def resolve(layers: Iterable[Layer]) -> Resolved:
-    """Lay sources over one another, later ones winning, and read every value.
-
-    Every value is read, also one that a stronger layer hides: a mistake does not wait in a
-    file for the day its flag is gone.
-    """
-    values: dict[str, object] = {}
-    origins: dict[str, str] = {}
-    given: set[str] = set()
-    for layer in layers:
-        for key, text in layer.values.items():
-            if key not in SETTINGS:
-                raise unknown_key(key, layer.origin(key), SETTINGS)
-            try:
-                values[key] = SETTINGS[key].parse(text)
-            except ValueError as error:
-                raise ConfigError(
-                    f"{layer.origin(key)}: {error}", hint=f"{key}: {SETTINGS[key].help}"
-                ) from None
-            origins[key] = layer.origin(key)
-            if layer.given:
-                given.add(key)
-    config = Config(**values)  # type: ignore[arg-type]  # each row's parser gives its field's type
-    _check_together(config, origins)
-    return Resolved(config, origins, frozenset(given))
-
-
-def _check_together(config: Config, origins: Mapping[str, str]) -> None:
-    """Refuse values that are good alone and wrong together."""
-    if not (config.proxy_uid or config.proxy_gid or config.exempt_mark):
-        raise ConfigError(
-            f"{origins['proxy_uid']}, {origins['proxy_gid']}: the proxy has no user, group, mark",
-            hint="its own connections would come back to it for ever: give one of the three",
-        )
-    for key in ("proxy_uid", "proxy_gid"):
-        value: Accounts = getattr(config, key)
-        if value.ids.is_everything:
-            raise ConfigError(
-                f"{origins[key]}: '*' makes every process the proxy, so nothing is captured",
-                hint="name the ids the proxy runs as",
-            )
 
 
 def show(value: object) -> str:

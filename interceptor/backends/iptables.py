@@ -35,9 +35,18 @@ class IptablesBackend:
         dialect: the names by which our chains are known.
         legacy_lock: a file to lock instead of the host's /run/xtables.lock, so that a change in
             one pod never waits for one in another; for iptables-legacy only.
+        in_process: read iptables-legacy by libiptc instead of ``iptables-legacy-save``.
     """
 
-    def __init__(self, variant: Variant, dialect: Dialect, legacy_lock: str | None = None) -> None:
+    def __init__(
+        self,
+        variant: Variant,
+        dialect: Dialect,
+        *,
+        legacy_lock: str | None = None,
+        in_process: bool = False,
+    ) -> None:
+        self._in_process = in_process
         self.name = f"iptables-{variant}"
         self.variant = variant
         self._dialect = dialect
@@ -140,6 +149,12 @@ class IptablesBackend:
         return {}
 
     def _save(self, family: Family, deadline: Deadline) -> str:
+        if self._in_process and self.variant == "legacy":
+            from interceptor.backends import libiptc
+
+            text = libiptc.dump(family, deadline)
+            if text is not None:
+                return text
         argv = [self._need(family, "save")]
         outcome = run(argv, deadline, environment=self._environment())
         if outcome.returncode != 0:

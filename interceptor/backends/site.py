@@ -31,9 +31,23 @@ class Site:
 
     Looking is lazy and cheap: one ``nft list`` also tells whether iptables-nft holds anything,
     and iptables-legacy is only asked in a namespace that has its tables.
+
+    Args:
+        dialect: the names by which ours are known.
+        deadline: for every look.
+        legacy_lock: a file for iptables-legacy to lock, see ``lock.private_xtables_lock``.
+        in_process: ask libiptc about iptables-legacy, see ``libiptc``.
     """
 
-    def __init__(self, dialect: Dialect, deadline: Deadline, legacy_lock: str | None) -> None:
+    def __init__(
+        self,
+        dialect: Dialect,
+        deadline: Deadline,
+        *,
+        legacy_lock: str | None = None,
+        in_process: bool = False,
+    ) -> None:
+        self._in_process = in_process
         self._dialect = dialect
         self._deadline = deadline
         self._observed: dict[str, Ruleset] = {}
@@ -55,7 +69,9 @@ class Site:
 
         if name == IPTABLES_NFT:
             return IptablesBackend("nft", self._dialect)
-        return IptablesBackend("legacy", self._dialect, self._legacy_lock)
+        return IptablesBackend(
+            "legacy", self._dialect, legacy_lock=self._legacy_lock, in_process=self._in_process
+        )
 
     def observed(self, name: str) -> Ruleset:
         """Give all that one language holds, read at the first call."""

@@ -13,7 +13,8 @@ from interceptor.cli.options import flag_values, settings_options
 from interceptor.cli.output import Printer
 from interceptor.cli.sources import read_settings, sheet_layer
 from interceptor.errors import ConfigError, InterceptorError
-from interceptor.settings import DEFAULTS, SETTINGS, Layer, Resolved, Scope, resolve
+from interceptor.layers import DEFAULTS, Layer, Resolved, resolve
+from interceptor.settings import SETTINGS, Scope
 from interceptor.system.deadline import Deadline
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ class Session:
     def site(self, *, shared: bool = False) -> Iterator[Site]:
         """Enter the namespace, take its lock, and look around in it.
 
-        With ``shared`` others may look at the same time, but nobody changes anything.
+        With ``shared`` others may look at the same time, but nobody changes anything; there is
+        time then to ask the kernel itself and not the tool that wrote the rules.
         """
         from interceptor.backends.site import Site
         from interceptor.system import lock
@@ -49,7 +51,9 @@ class Session:
             lock.namespace_lock(self.deadline, shared=shared),
             lock.private_xtables_lock(needed=elsewhere) as legacy_lock,
         ):
-            yield Site(self.sheet.dialect, self.deadline, legacy_lock)
+            yield Site(
+                self.sheet.dialect, self.deadline, legacy_lock=legacy_lock, in_process=shared
+            )
 
     def enter_namespace(self) -> None:
         """Go where ``--netns`` says."""

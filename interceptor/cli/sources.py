@@ -10,15 +10,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from interceptor.errors import ConfigError
-from interceptor.settings import (
-    DEFAULTS,
-    ENVIRONMENT_PREFIX,
-    SETTINGS,
-    Layer,
-    Resolved,
-    resolve,
-    unknown_key,
-)
+from interceptor.layers import DEFAULTS, Layer, Resolved, resolve, unknown_key
+from interceptor.settings import ENVIRONMENT_PREFIX, SETTINGS
 from interceptor.sheets import loader
 
 if TYPE_CHECKING:

@@ -25,8 +25,7 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Sets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A sheet's own names: text of terms joined by ``+``, ``-``, ``within`` and
-    ``outside``, by type."""
+    """A sheet's own names by type: terms joined by ``+``, ``-``, ``within`` and ``outside``."""
 
     ports: dict[str, str] = {}
     networks: dict[str, str] = {}
@@ -48,7 +47,7 @@ class Sheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     defaults: dict[str, str | int | bool] = {}
     keep_unreachable: bool = False
     file: str = ""
-    places: dict[str, str] = {}  # noqa: RUF012
+    places: dict[str, str] = {}
 
     @property
     def dialect(self) -> Dialect:

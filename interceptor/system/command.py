@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import msgspec
 
-from interceptor.errors import HostError
+from interceptor.errors import DeadlineError, HostError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from interceptor.system.deadline import Deadline
 
@@ -94,6 +95,45 @@ def run(
             f"{argv[0]} cannot be started: {error.strerror}", hint="is it built for this host?"
         ) from None
     return Outcome(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+
+
+def isolated(function: Callable[[], str], deadline: Deadline) -> str | None:
+    """Call a function in a child of this process and give its result; ``None`` if it died.
+
+    For C libraries that keep state between calls or end the process when they do not like it.
+    """
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.close(reader)
+            with os.fdopen(writer, "w", encoding="utf-8") as pipe:
+                pipe.write(function())
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(writer)
+    try:
+        with os.fdopen(reader, "rb", buffering=0) as pipe:
+            result = _read_all(pipe, deadline)
+    except DeadlineError:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise
+    _, status = os.waitpid(child, 0)
+    return result.decode() if status == 0 else None
+
+
+def _read_all(pipe: IO[bytes], deadline: Deadline) -> bytes:
+    parts: list[bytes] = []
+    while True:
+        left = deadline.remaining("reading from a library")
+        if select.select([pipe], [], [], left)[0]:
+            part = pipe.read(1 << 16)
+            if not part:
+                return b"".join(parts)
+            parts.append(part)
 
 
 @contextmanager

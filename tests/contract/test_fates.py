@@ -79,9 +79,11 @@ CONFIGURATIONS: dict[str, tuple[tuple[str, ...], list[Case]]] = {
     "lists of ids": (
         ("--proxy-uid", "3,4,2000-2002", "--proxy-gid", "5,6"),
         [
-            Case(f"{kind} {number} {what}", "pod", to, port, expect, **{kind: number})
-            for kind, numbers in (("uid", (3, 4, 2000, 2001, 2002)), ("gid", (5, 6)))
-            for number in numbers
+            Case(f"uid {uid}, gid {gid} {what}", "pod", to, port, expect, uid=uid, gid=gid)
+            for uid, gid in (
+                *((uid, 1000) for uid in (3, 4, 2000, 2001, 2002)),
+                *((1000, gid) for gid in (5, 6)),
+            )
             for what, to, port, expect in (
                 ("outbound", FAR, 80, "direct"),
                 ("to its own pod", POD, APP, "proxy IN"),
@@ -105,7 +107,12 @@ CONFIGURATIONS: dict[str, tuple[tuple[str, ...], list[Case]]] = {
         ],
     ),
     "excluded ports": (
-        ("--exclude-inbound-ports", "9090-9099,15020", "--exclude-outbound-ports", "3306,5400-5500"),
+        (
+            "--exclude-inbound-ports",
+            "9090-9099,15020",
+            "--exclude-outbound-ports",
+            "3306,5400-5500",
+        ),
         [
             Case("excluded inbound", "client", POD, 9090, "direct"),
             Case("excluded inbound, within", "client", POD, 9091, "direct"),
@@ -200,7 +207,14 @@ CONFIGURATIONS: dict[str, tuple[tuple[str, ...], list[Case]]] = {
     "wider localhost": (
         ("--loopback-cidr", "127.0.0.0/8"),
         [
-            Case("proxy to another loopback address", "pod", {4: "127.0.0.9"}, APP, "direct", uid=1337),
+            Case(
+                "proxy to another loopback address",
+                "pod",
+                {4: "127.0.0.9"},
+                APP,
+                "direct",
+                uid=1337,
+            ),
             Case("proxy to its own pod", "pod", POD, APP, "proxy IN", uid=1337),
         ],
     ),
@@ -270,7 +284,10 @@ def test_every_connection_meets_its_fate(world: Pod, path: RulePath, name: str) 
     flags, cases = CONFIGURATIONS[name]
     done_well("install", *path.flags, *flags, namespace=world.pod)
     changed = name == "other ports"
-    ports = {"proxy IN": 25006 if changed else INBOUND, "proxy OUT": 25001 if changed else OUTBOUND}
+    ports = {
+        "proxy IN": 25006 if changed else INBOUND,
+        "proxy OUT": 25001 if changed else OUTBOUND,
+    }
     wrong = [
         f"{case.what} (IPv{version}): {found}, not {case.expect}"
         for case in cases
@@ -282,7 +299,7 @@ def test_every_connection_meets_its_fate(world: Pod, path: RulePath, name: str) 
 
 
 def _fate(world: Pod, case: Case, version: int, ports: dict[str, int]) -> str:
-    """Make the connection and say where it ended; a redirect must keep the original destination."""
+    """Make the connection and say where it ended, with its original destination intact."""
     to = case.to[version]
     answer = connect(
         getattr(world, case.start),
@@ -299,7 +316,9 @@ def _fate(world: Pod, case: Case, version: int, ports: dict[str, int]) -> str:
     if answer["port"] == case.port and case.expect == "direct":
         return "direct"
     names = {port: name for name, port in ports.items()}
-    fate = names.get(answer["port"], f"port {answer['port']}") if answer["who"] == "pod" else "direct"
+    fate = (
+        names.get(answer["port"], f"port {answer['port']}") if answer["who"] == "pod" else "direct"
+    )
     if fate != "direct" and answer["original"] != endpoint(to, case.port):
         return f"{fate} with the original destination {answer['original']}"
     return fate

@@ -11,7 +11,11 @@ CASES: dict[str, dict[str, str]] = {
     "ipv4-only": {"ip_families": "ipv4"},
     "ipv6-only": {"ip_families": "ipv6"},
     "other-ports": {"outbound_port": "25001", "inbound_port": "25006", "tunnel_port": "25008"},
-    "lists-of-ids": {"proxy_uid": "1337,2000-2010", "proxy_gid": "5,6", "exempt_mark": "0x539/0xfff,7"},
+    "lists-of-ids": {
+        "proxy_uid": "1337,2000-2010",
+        "proxy_gid": "5,6",
+        "exempt_mark": "0x539/0xfff,7",
+    },
     "mark-alone": {"proxy_uid": "", "proxy_gid": "", "exempt_mark": "0x539"},
     "excluded": {
         "exclude_inbound_ports": "80,8000-8100,15020",

@@ -1,4 +1,4 @@
-"""Hand-made packets: a TCP client made of single packets, from an address no kernel answers for."""
+"""Hand-made packets: a TCP client of single packets, at an address no kernel answers for."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from scapy.config import conf
 from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
-from scapy.packet import Packet
 
 from tests.lab.traffic import version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from scapy.packet import Packet
 
     from tests.lab.netns import Namespace
     from tests.lab.pod import Pod

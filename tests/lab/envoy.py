@@ -45,9 +45,7 @@ def _listener(name: str, port: int, cluster: str) -> dict[str, Any]:
     }
     return {
         "name": name,
-        "address": {
-            "socket_address": {"address": "::", "port_value": port, "ipv4_compat": True}
-        },
+        "address": {"socket_address": {"address": "::", "port_value": port, "ipv4_compat": True}},
         "listener_filters": [
             {
                 "name": "envoy.filters.listener.original_dst",

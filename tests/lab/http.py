@@ -31,7 +31,7 @@ def web_server(namespace: Namespace, *ports: int) -> Iterator[None]:
     """Serve ``hello from ROLE, you are ADDRESS`` on ports of both families."""
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 - http.server's name
+        def do_GET(self) -> None:
             peer = self.client_address[0].removeprefix("::ffff:")
             body = f"hello from {namespace.role}, you are {peer}".encode()
             self.send_response(200)

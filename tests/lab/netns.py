@@ -7,7 +7,7 @@ import os
 import secrets
 import subprocess
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from pyroute2 import IPRoute, netns
 
@@ -37,7 +37,7 @@ class Namespace:
         with self, IPRoute() as here:
             here.link("set", index=1, state="up")
 
-    def __enter__(self) -> Namespace:
+    def __enter__(self) -> Self:
         self._stack.append(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
         _setns(self._descriptor)
         return self

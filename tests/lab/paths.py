@@ -25,9 +25,7 @@ class RulePath(NamedTuple):
 
 
 NFTABLES = RulePath("nftables", ("--backend", "nftables"))
-IPTABLES_NFT = RulePath(
-    "iptables-nft", ("--backend", "iptables", "--iptables-variant", "nft")
-)
+IPTABLES_NFT = RulePath("iptables-nft", ("--backend", "iptables", "--iptables-variant", "nft"))
 IPTABLES_LEGACY = RulePath(
     "iptables-legacy", ("--backend", "iptables", "--iptables-variant", "legacy")
 )

@@ -141,7 +141,7 @@ def connect(
     protocol: str = "tcp",
     timeout_s: float = 2.0,
 ) -> dict[str, Any]:
-    """Connect and give what the recorder at the other end says; ``{"error": ...}`` if none does."""
+    """Connect and give what the recorder at the other end says, or ``{"error": ...}``."""
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
     with namespace, as_user(uid, gid):
         client = socket.socket(_FAMILY[version(to)], kind)

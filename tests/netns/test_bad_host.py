@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
@@ -18,14 +18,21 @@ from tests.lab.paths import (
     dump,
     interceptor,
 )
-from tests.lab.pod import Pod
+
+if TYPE_CHECKING:
+    from tests.lab.pod import Pod
 
 pytestmark = pytest.mark.root
 
 _SBIN = Path("/usr/sbin")
 _ALL = (
     "nft",
-    *(f"{f}-{v}-{o}" for f in ("iptables", "ip6tables") for v in ("nft", "legacy") for o in ("save", "restore")),
+    *(
+        f"{f}-{v}-{o}"
+        for f in ("iptables", "ip6tables")
+        for v in ("nft", "legacy")
+        for o in ("save", "restore")
+    ),
 )
 
 
@@ -49,8 +56,12 @@ _CASES = [
     Lack("no tools at all", None, (), "", "", "no kernel language for rules", "install nftables"),
     Lack("no nft", NFTABLES, _ALL[1:], "", "", "there is no nft", "install nftables"),
     Lack("no iptables", IPTABLES_NFT, ("nft",), "", "", "there is no iptables-nft", "install"),
-    Lack("no legacy", IPTABLES_LEGACY, _without("legacy"), "", "", "no iptables-legacy", "install"),
-    Lack("no ip6tables", IPTABLES_NFT, _without("ip6"), "", "", "no ip6tables", "--ip-families ipv4"),
+    Lack(
+        "no legacy", IPTABLES_LEGACY, _without("legacy"), "", "", "no iptables-legacy", "install"
+    ),
+    Lack(
+        "no ip6tables", IPTABLES_NFT, _without("ip6"), "", "", "no ip6tables", "--ip-families ipv4"
+    ),
     Lack(
         "no redirect in the kernel, nftables",
         NFTABLES,
@@ -65,7 +76,8 @@ _CASES = [
         IPTABLES_NFT,
         _ALL,
         "iptables-nft-restore",
-        "iptables-restore v1.8.9 (nf_tables): \nline 12: RULE_APPEND failed (No such file or directory): rule in chain INTERCEPTOR_OUTBOUND",
+        "iptables-restore v1.8.9 (nf_tables): \nline 12: RULE_APPEND failed "
+        "(No such file or directory): rule in chain INTERCEPTOR_OUTBOUND",
         "the kernel lacks a feature for this rule: -A INTERCEPTOR_",
         "load its netfilter module",
     ),
@@ -83,7 +95,7 @@ _CASES = [
         IPTABLES_NFT,
         _ALL,
         "iptables-nft-restore",
-        "iptables-restore v1.8.9 (nf_tables): Couldn't load match `owner':No such file or directory",
+        "iptables-restore v1.8.9 (nf_tables): Couldn't load match `owner':No such file",
         "iptables-nft-restore has no extension 'owner'",
         "install a complete iptables",
     ),
@@ -100,7 +112,7 @@ _CASES = [
 
 
 def _equip(directory: Path, lack: Lack) -> Path:
-    """Make a /usr/sbin with the tools a host has; one may fail, when it lists or when it writes."""
+    """Make a /usr/sbin with the tools a host has; one may fail, listing or writing."""
     sbin, real = directory / "sbin", directory / "real"
     for made in (sbin, real):
         made.mkdir()
@@ -198,7 +210,9 @@ class TestCheck:
         before = dump(pod.pod)
         done = done_well("check", "--output", "json", namespace=pod.pod)
         assert done.json["backend"] == "nftables"
-        tried = {f["category"]: f for f in done.json["features"] if f["name"] == "takes these rules"}
+        tried = {
+            f["category"]: f for f in done.json["features"] if f["name"] == "takes these rules"
+        }
         assert {name: f["answer"] for name, f in tried.items()} == dict.fromkeys(
             ("nftables", "iptables-nft", "iptables-legacy"), "yes"
         )

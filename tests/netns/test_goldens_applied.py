@@ -1,4 +1,4 @@
-"""Every golden text is what the kernel tools print back, and every configuration comes and goes."""
+"""Every golden text is printed back by the kernel tools; every configuration comes and goes."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def test_foreign_rules_survive_byte_for_byte(pod: Pod, rule_path: RulePath) -> N
     done_well("install", *rule_path.flags, *_BUSY_FLAGS, namespace=pod.pod)
     done_well("install", *rule_path.flags, namespace=pod.pod)
     with_ours = dump(pod.pod)
-    assert "their \\\"quoted\\\" rule" in with_ours
+    assert 'their \\"quoted\\" rule' in with_ours
     done_well("uninstall", namespace=pod.pod)
     assert dump(pod.pod) == before
 
@@ -105,7 +105,7 @@ def test_foreign_rules_after_ours_survive(pod: Pod, rule_path: RulePath) -> None
     assert "INTERCEPTOR" not in left
     assert "interceptor" not in left
     assert "127.0.0.11" in left
-    assert "their \\\"quoted\\\" rule" in left
+    assert 'their \\"quoted\\" rule' in left
 
 
 def test_a_table_somebody_uses_meanwhile_stays(pod: Pod) -> None:
@@ -253,7 +253,9 @@ def test_a_hanging_tool_is_ended_and_undone(pod: Pod, tmp_path: Path) -> None:
 
 def test_ctrl_c_leaves_nothing_half_done(pod: Pod, tmp_path: Path) -> None:
     shim = tmp_path / "ip6tables-nft-restore"
-    shim.write_text("#!/bin/sh\ntouch $0.began\nsleep 1\nexec /usr/sbin/ip6tables-nft-restore $@\n")
+    shim.write_text(
+        "#!/bin/sh\ntouch $0.began\nsleep 1\nexec /usr/sbin/ip6tables-nft-restore $@\n"
+    )
     shim.chmod(0o755)
     process = subprocess.Popen(
         [PROGRAM, "install", "--netns", pod.pod.path, *IPTABLES_NFT.flags],

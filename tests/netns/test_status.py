@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
@@ -16,7 +16,9 @@ from tests.lab.paths import (
     done_well,
     interceptor,
 )
-from tests.lab.pod import Pod
+
+if TYPE_CHECKING:
+    from tests.lab.pod import Pod
 
 pytestmark = pytest.mark.root
 

@@ -30,7 +30,9 @@ def test_all_is_well(pod: Pod, rule_path: RulePath) -> None:
     what = [c["what"] for c in done.json["connections"]]
     for probe in ("uid 1337", "uid 4000", "gid 1337", "mark 0x539", "uid 77", ":9000", ":3306"):
         assert any(probe in connection for connection in what), probe
-    ways = {(c["way"], ":" in c["what"].partition(" to ")[2][:6]) for c in done.json["connections"]}
+    ways = {
+        (c["way"], ":" in c["what"].partition(" to ")[2][:6]) for c in done.json["connections"]
+    }
     assert len(ways) == 6, "each way in each family"
     recovered = [c for c in done.json["connections"] if c["note"]]
     assert all(c["note"] == "original destination recovered" for c in recovered)
@@ -88,7 +90,9 @@ def test_it_ends_in_time_and_leaves_nothing(pod: Pod) -> None:
     links = pod.pod.run("ip", "-br", "link")
     # Every probe has to wait: what comes in is thrown away.
     pod.pod.run("nft", "add table inet theirs")
-    pod.pod.run("nft", "add chain inet theirs c { type filter hook input priority 0; policy drop; }")
+    pod.pod.run(
+        "nft", "add chain inet theirs c { type filter hook input priority 0; policy drop; }"
+    )
     began = time.monotonic()
     done = interceptor("verify", "--timeout", "3", namespace=pod.pod)
     assert done.code == 1

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from interceptor.config import Config
+from typing import TYPE_CHECKING
+
 from interceptor.facts import HostFacts
-from interceptor.model import Ruleset
-from interceptor.settings import DEFAULTS, Layer, resolve
+from interceptor.layers import DEFAULTS, Layer, resolve
 from interceptor.sheets.build import build
 from interceptor.sheets.loader import load
+
+if TYPE_CHECKING:
+    from interceptor.config import Config
+    from interceptor.model import Ruleset
 
 
 def config(**settings: str) -> Config:

@@ -1,4 +1,4 @@
-"""What makes no sense is refused: one line what, one line what to do, the right code, no change."""
+"""What makes no sense is refused: a line what, a line what to do, the right code, no change."""
 
 from __future__ import annotations
 
@@ -67,7 +67,11 @@ _FLAGS = [
     Bad("render --proxy-uid 1337x", "'1337x' is no id"),
     Bad("render --proxy-uid so,me;thing", "'me;thing' is no id and no account name"),
     Bad("render --proxy-uid *", "makes every process the proxy"),
-    Bad("render --proxy-uid= --proxy-gid=", "the proxy has no user, group, mark", "one of the three"),
+    Bad(
+        "render --proxy-uid= --proxy-gid=",
+        "the proxy has no user, group, mark",
+        "one of the three",
+    ),
     Bad("render --exempt-mark 0x1FFFFFFFF", "no mark of 32 bits"),
     Bad("render --exempt-mark 0x100/0xff", "can never match"),
     Bad("render --exempt-mark mark", "'mark' is no mark"),
@@ -87,7 +91,11 @@ _FLAGS = [
 ]
 
 _SOURCES = [
-    Bad("render", "INTERCEPTOR_INBOUND_PORT: 'x' is no port", environment=env(INTERCEPTOR_INBOUND_PORT="x")),
+    Bad(
+        "render",
+        "INTERCEPTOR_INBOUND_PORT: 'x' is no port",
+        environment=env(INTERCEPTOR_INBOUND_PORT="x"),
+    ),
     Bad(
         "render",
         "environment: there is no setting 'INTERCEPTOR_INBUND_PORT'",
@@ -101,18 +109,32 @@ _SOURCES = [
         environment=env(INTERCEPTOR_INBOUND_PORT="tcp://10.0.0.1:80"),
     ),
     Bad("render", "INTERCEPTOR_DEBUG: 'maybe'", environment=env(INTERCEPTOR_DEBUG="maybe")),
-    Bad("render --config FILE", "inbund_port", "did you mean inbound_port?", config="inbund_port = 1"),
+    Bad(
+        "render --config FILE",
+        "inbund_port",
+        "did you mean inbound_port?",
+        config="inbund_port = 1",
+    ),
     Bad("render --config FILE", "inbound_port: 'x' is no port", config='inbound_port = "x"'),
     Bad("render --config FILE", "inbound_port: port 0", config="inbound_port = 0"),
     Bad("render --config FILE", "'80.5' is no port", config="inbound_port = 80.5"),
     Bad("render --config FILE", "inbound_port: dict is neither", config="[inbound_port]\na = 1"),
     Bad("render --config FILE", "list is neither", config="exclude_inbound_ports = [[1]]"),
-    Bad("render --config FILE", "as TOML: Invalid value", "write key = value", config="inbound_port = "),
+    Bad(
+        "render --config FILE",
+        "as TOML: Invalid value",
+        "write key = value",
+        config="inbound_port = ",
+    ),
     Bad("render --config -", "stdin: inbound_port: there is no value", stdin="inbound_port:\n"),
     Bad("render --config -", "stdin:", stdin="[1, 2]"),
     Bad("render --config /no/such/file", "cannot be read: No such file or directory"),
     Bad("render --config /", "cannot be read: Is a directory"),
-    Bad("render --config FILE --inbound-port 1", "FILE: inbound_port: 'x'", config='inbound_port = "x"'),
+    Bad(
+        "render --config FILE --inbound-port 1",
+        "FILE: inbound_port: 'x'",
+        config='inbound_port = "x"',
+    ),
 ]
 
 _SHEETS = [
@@ -136,7 +158,9 @@ def test_there_are_enough_of_them() -> None:
     assert len(CASES) >= 60
 
 
-@pytest.mark.parametrize("bad", CASES, ids=lambda bad: bad.argv + (f" {bad.config or bad.stdin or ''}"))
+@pytest.mark.parametrize(
+    "bad", CASES, ids=lambda bad: bad.argv + (f" {bad.config or bad.stdin or ''}")
+)
 def test_it_is_refused(
     bad: Bad,
     capsys: pytest.CaptureFixture[str],

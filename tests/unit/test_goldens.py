@@ -90,6 +90,8 @@ def test_every_match_and_action_has_a_case() -> None:
     kinds = {
         name
         for name, kind in vars(model).items()
-        if inspect.isclass(kind) and kind is not Match and (issubclass(kind, Match) or kind in actions)
+        if inspect.isclass(kind)
+        and kind is not Match
+        and (issubclass(kind, Match) or kind in actions)
     }
     assert kinds - used == _ONLY_FOREIGN

@@ -84,35 +84,124 @@ _FAULTS = [
     Fault("an unknown key", "format = 1", "format = 1\nversion = 3", "unknown key `version`"),
     Fault("an unknown table", "[chains.nat]", "[chains.natt]", ": there is no table 'natt'"),
     Fault("no nft table", 'nat = "interceptor-mine"', "", "which nft table 'nat' is"),
-    Fault("an unknown key in a row", 'why = "in"', 'why = "in", wen = "x"', ":14: it contains unknown key `wen`"),
+    Fault(
+        "an unknown key in a row",
+        'why = "in"',
+        'why = "in", wen = "x"',
+        ":14: it contains unknown key `wen`",
+    ),
     Fault("a row without why", ', why = "in"', "", ":14: it missing the key `why`"),
     Fault("a number for a text", 'why = "in"', "why = 3", ":14: Expected `str`, got `int`"),
-    Fault("no row", '{ match = "-p tcp", action = "-j INTERCEPTOR_MINE_IN", why = "in" }', '"-p tcp"', "a row is { match"),
-    Fault("a jump to a missing chain", "-j INTERCEPTOR_MINE_IN", "-j INTERCEPTOR_MINE_OUT", ":14: 'INTERCEPTOR_MINE_OUT' is neither a chain here"),
+    Fault(
+        "no row",
+        '{ match = "-p tcp", action = "-j INTERCEPTOR_MINE_IN", why = "in" }',
+        '"-p tcp"',
+        "a row is { match",
+    ),
+    Fault(
+        "a jump to a missing chain",
+        "-j INTERCEPTOR_MINE_IN",
+        "-j INTERCEPTOR_MINE_OUT",
+        ":14: 'INTERCEPTOR_MINE_OUT' is neither a chain here",
+    ),
     Fault("an unknown name", "{own}", "{owm}", ":17: there is no name 'owm'; known are"),
-    Fault("a name of another type", "--dport {own}", "--dport {proxy_uid}", ":17: {proxy_uid} holds Ids, ports are needed"),
-    Fault("two names in one", "{own}", "{own},{inbound_port}", ":17: '{own},{inbound_port}' is more than one name"),
-    Fault("an unknown match", "--dport {own}", "--dprot {own}", ":17: '--dprot' is no match known here"),
-    Fault("an unknown module", "-p tcp --dport {own}", "-m bpf --bytecode 4", ":17: '-m bpf' is no match"),
+    Fault(
+        "a name of another type",
+        "--dport {own}",
+        "--dport {proxy_uid}",
+        ":17: {proxy_uid} holds Ids, ports are needed",
+    ),
+    Fault(
+        "two names in one",
+        "{own}",
+        "{own},{inbound_port}",
+        ":17: '{own},{inbound_port}' is more than one name",
+    ),
+    Fault(
+        "an unknown match",
+        "--dport {own}",
+        "--dprot {own}",
+        ":17: '--dprot' is no match known here",
+    ),
+    Fault(
+        "an unknown module",
+        "-p tcp --dport {own}",
+        "-m bpf --bytecode 4",
+        ":17: '-m bpf' is no match",
+    ),
     Fault("a value missing", "--dport {own}", "--dport", ":17:"),
-    Fault("ports without protocol", "-p tcp --dport {own}", "-m tcp --dport {own}", ":17: names a port without a protocol"),
-    Fault("an unknown action", "-j RETURN", "-j LOG", ":17: 'LOG' is neither a chain here nor an action"),
-    Fault("a redirect elsewhere", "--to-ports {inbound_port}", "--to-ports 70000", ":18: port 70000"),
+    Fault(
+        "ports without protocol",
+        "-p tcp --dport {own}",
+        "-m tcp --dport {own}",
+        ":17: names a port without a protocol",
+    ),
+    Fault(
+        "an unknown action",
+        "-j RETURN",
+        "-j LOG",
+        ":17: 'LOG' is neither a chain here nor an action",
+    ),
+    Fault(
+        "a redirect elsewhere", "--to-ports {inbound_port}", "--to-ports 70000", ":18: port 70000"
+    ),
     Fault("a why too long", '"own ports"', f'"{"long " * 40}"', ":17: its why is longer than 127"),
     Fault("a quote in a why", '"own ports"', "'own \"ports\"'", ":17: its why has characters"),
-    Fault("an unknown condition", 'why = "own ports"', 'why = "own ports", when = "nobody"', ":17: there is no name 'nobody'"),
-    Fault("no condition", 'why = "own ports"', 'why = "own ports", when = "own > 3"', ":17: 'own > 3' is no condition"),
-    Fault("no each", 'why = "own ports"', 'why = "own ports", each = "x of own"', ":17: each is 'x of own'"),
-    Fault("each in a number", 'why = "own ports"', 'why = "own ports", each = "x in tunnel_port"', ":17: 'tunnel_port' is no set"),
-    Fault("a taken name in each", 'why = "own ports"', 'why = "own ports", each = "own in own"', ":17: the name 'own' is taken"),
+    Fault(
+        "an unknown condition",
+        'why = "own ports"',
+        'why = "own ports", when = "nobody"',
+        ":17: there is no name 'nobody'",
+    ),
+    Fault(
+        "no condition",
+        'why = "own ports"',
+        'why = "own ports", when = "own > 3"',
+        ":17: 'own > 3' is no condition",
+    ),
+    Fault(
+        "no each",
+        'why = "own ports"',
+        'why = "own ports", each = "x of own"',
+        ":17: each is 'x of own'",
+    ),
+    Fault(
+        "each in a number",
+        'why = "own ports"',
+        'why = "own ports", each = "x in tunnel_port"',
+        ":17: 'tunnel_port' is no set",
+    ),
+    Fault(
+        "a taken name in each",
+        'why = "own ports"',
+        'why = "own ports", each = "own in own"',
+        ":17: the name 'own' is taken",
+    ),
     Fault("a bad set", "7000-7010", "7000-", ":10: set own: '' is no port"),
-    Fault("a set with an unknown operator", "- 7005", "* 7005", ":10: set own: '*' does not join ports"),
+    Fault(
+        "a set with an unknown operator",
+        "- 7005",
+        "* 7005",
+        ":10: set own: '*' does not join ports",
+    ),
     Fault("a set without an operator", "- 7005", "7005", "is not terms joined by"),
     Fault("ports within ports", "- 7005", "within 7005", "only networks can be within"),
-    Fault("a chain that calls itself", "-j RETURN", "-j INTERCEPTOR_MINE_IN", "call each other for ever"),
-    Fault("another prefix", 'prefix = "INTERCEPTOR_MINE_"', 'prefix = "MINE_"', ": its prefix is 'MINE_'"),
+    Fault(
+        "a chain that calls itself",
+        "-j RETURN",
+        "-j INTERCEPTOR_MINE_IN",
+        "call each other for ever",
+    ),
+    Fault(
+        "another prefix",
+        'prefix = "INTERCEPTOR_MINE_"',
+        'prefix = "MINE_"',
+        ": its prefix is 'MINE_'",
+    ),
     Fault("another nft table", '"interceptor-mine"', '"mine"', ": its nft table is 'mine'"),
-    Fault("a foreign chain name", "INTERCEPTOR_MINE_IN", "OTHERS", "does not begin with the prefix"),
+    Fault(
+        "a foreign chain name", "INTERCEPTOR_MINE_IN", "OTHERS", "does not begin with the prefix"
+    ),
 ]
 
 
@@ -148,7 +237,7 @@ def test_when_leaves_a_row_out() -> None:
         ("", True),
     ],
 )
-def test_conditions(condition: str, holds: bool) -> None:  # noqa: FBT001 - a table's column
+def test_conditions(condition: str, holds: bool) -> None:
     text = row(f'{{ action = "-j DROP", why = "x", when = "{condition}" }},')
     assert (len(built(text)) == 4) is holds
 

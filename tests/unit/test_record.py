@@ -1,0 +1,47 @@
+"""The record of an installation: whatever was set comes back as it was."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from interceptor.dialect import OWN
+from interceptor.names import COMMENT_MAX
+from interceptor.record import Record
+from tests.unit.common import rules
+
+_VALUES = st.dictionaries(
+    st.from_regex(r"[a-z][a-z_]{0,20}", fullmatch=True).filter(
+        lambda key: key not in ("interceptor", "made")
+    ),
+    st.text(max_size=500),
+)
+_TABLES = st.lists(st.sampled_from(["ip nat", "ip6 nat", "ip raw"]), unique=True).map(tuple)
+
+
+@given(_VALUES, _TABLES)
+def test_it_is_read_back_as_it_was_written(
+    settings: dict[str, str], made: tuple[str, ...]
+) -> None:
+    record = Record("1.2.3", settings, made)
+    lines = list(record.lines())
+    assert Record.read(lines) == record
+    for line in lines:
+        assert len(line) <= COMMENT_MAX
+        assert line.isascii()
+        assert line.isprintable()
+        assert not set(line) & set("\"'\\")
+
+
+def test_it_stands_in_a_chain_nothing_calls() -> None:
+    ruleset = Record("1", {"inbound_port": "3"}).added_to(rules(), OWN.record_chain)
+    ruleset.validate()
+    assert Record.find(ruleset, OWN.record_chain) == Record("1", {"inbound_port": "3"})
+    targets = {rule.target for t in ruleset.tables for c in t.chains for rule in c.rules}
+    assert OWN.record_chain not in targets
+
+
+def test_what_is_no_record_is_none() -> None:
+    assert Record.read([]) is None
+    assert Record.read(["hello", "a=b"]) is None
+    assert Record.find(rules(), OWN.record_chain) is None

@@ -1,0 +1,190 @@
+"""Rules in iptables' words: what is read, what is kept unread, what a dump may look like."""
+
+from __future__ import annotations
+
+import pytest
+
+from interceptor.errors import ParseError
+from interceptor.model import (
+    Accept,
+    ConnectionState,
+    Continue,
+    Destination,
+    DestinationPort,
+    Drop,
+    Gid,
+    Goto,
+    InInterface,
+    Jump,
+    OutInterface,
+    PacketMark,
+    Protocol,
+    Redirect,
+    Return,
+    Rule,
+    Source,
+    SourcePort,
+    Uid,
+    Unreadable,
+    UnreadableAction,
+)
+from interceptor.names import Family
+from interceptor.parse.iptables_save import parse
+from interceptor.parse.words import WordReader, tokenize
+from interceptor.render.iptables import words
+from interceptor.values import Ids, Interfaces, Mark, Marks, Networks, Ports
+
+_TCP = Protocol("tcp")
+
+_READ = [
+    ("-j ACCEPT", Rule((), Accept())),
+    ("-j DROP", Rule((), Drop())),
+    ("-j RETURN", Rule((), Return())),
+    ("-j THEIRS", Rule((), Jump("THEIRS"))),
+    ("-g THEIRS", Rule((), Goto("THEIRS"))),
+    ("-p tcp", Rule((_TCP,), Continue())),
+    ("! -p udp -j DROP", Rule((Protocol("udp", negated=True),), Drop())),
+    ("-p ipv6-icmp -j DROP", Rule((Protocol("ipv6-icmp"),), Drop())),
+    ("-s 10.0.0.0/8 -j DROP", Rule((Source(Networks.parse("10.0.0.0/8")),), Drop())),
+    (
+        "! -d fd00::1/128 -j DROP",
+        Rule((Destination(Networks.parse("fd00::1"), negated=True),), Drop()),
+    ),
+    ("-i eth0 -j DROP", Rule((InInterface(Interfaces(("eth0",))),), Drop())),
+    ("! -o veth+ -j DROP", Rule((OutInterface(Interfaces(("veth+",)), negated=True),), Drop())),
+    ("-p tcp -m tcp --dport 22 -j DROP", Rule((_TCP, DestinationPort(Ports.of(22))), Drop())),
+    (
+        "-p udp -m udp --sport 1024:65535 -j DROP",
+        Rule((Protocol("udp"), SourcePort(Ports.of((1024, 65535)))), Drop()),
+    ),
+    (
+        "-p tcp -m tcp ! --dport 0:1023 -j DROP",
+        Rule((_TCP, DestinationPort(Ports.of((0, 1023)), negated=True)), Drop()),
+    ),
+    (
+        "-p tcp -m multiport --dports 22,80:90 -j DROP",
+        Rule((_TCP, DestinationPort(Ports.of(22, (80, 90)))), Drop()),
+    ),
+    ("-m owner --uid-owner 1337 -j DROP", Rule((Uid(Ids.of(1337)),), Drop())),
+    (
+        "-m owner ! --uid-owner 1-9 -m owner --gid-owner 5 -j DROP",
+        Rule((Uid(Ids.of((1, 9)), negated=True), Gid(Ids.of(5))), Drop()),
+    ),
+    ("-m mark --mark 0x5/0xff -j DROP", Rule((PacketMark(Marks((Mark(5, 255),))),), Drop())),
+    (
+        "-m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
+        Rule((ConnectionState(("ESTABLISHED", "RELATED")),), Accept()),
+    ),
+    (
+        '-m comment --comment "say \\"hi\\" \\\\ there" -j DROP',
+        Rule((), Drop(), 'say "hi" \\ there'),
+    ),
+    ("-p tcp -j REDIRECT --to-ports 15001", Rule((_TCP,), Redirect(15001))),
+]
+
+_KEPT = [
+    ("-j LOG --log-prefix x", (), UnreadableAction("LOG --log-prefix x")),
+    ("-p tcp -j REDIRECT", (_TCP,), UnreadableAction("REDIRECT")),
+    (
+        "-p tcp -j REDIRECT --to-ports 1-5",
+        (_TCP,),
+        UnreadableAction("REDIRECT --to-ports 1-5"),
+    ),
+    (
+        "-p tcp -j DNAT --to-destination 1.2.3.4:5",
+        (_TCP,),
+        UnreadableAction("DNAT --to-destination 1.2.3.4:5"),
+    ),
+    (
+        "-m addrtype --dst-type LOCAL -j THEIRS",
+        (Unreadable("-m addrtype --dst-type LOCAL"),),
+        Jump("THEIRS"),
+    ),
+    (
+        "-m set ! --match-set x src -m mark --mark 0x1 -j DROP",
+        (Unreadable("-m set ! --match-set x src"), PacketMark(Marks((Mark(1),)))),
+        Drop(),
+    ),
+    (
+        "-p tcp -m tcp --tcp-flags SYN,RST SYN -j DROP",
+        (_TCP, Unreadable("-m tcp --tcp-flags SYN,RST SYN")),
+        Drop(),
+    ),
+    ("-f -j DROP", (Unreadable("-f"),), Drop()),
+    (
+        "-s 10.0.0.0/255.0.255.0 -j DROP",
+        (Unreadable("-s 10.0.0.0/255.0.255.0"),),
+        Drop(),
+    ),
+    (
+        "-m owner --socket-exists -j DROP",
+        (Unreadable("-m owner --socket-exists"),),
+        Drop(),
+    ),
+]
+
+
+@pytest.mark.parametrize(("line", "rule"), _READ, ids=[line for line, _ in _READ])
+def test_it_is_read_and_written_back(line: str, rule: Rule) -> None:
+    read = WordReader(tokenize(line), {"THEIRS"}).read(line)
+    assert read == rule
+    assert words(read) == line
+
+
+@pytest.mark.parametrize(("line", "matches", "action"), _KEPT, ids=[row[0] for row in _KEPT])
+def test_what_is_unknown_is_kept_as_it_is(line: str, matches: tuple, action: object) -> None:  # type: ignore[type-arg]
+    read = WordReader(tokenize(line), {"THEIRS"}).read(line)
+    assert read.matches == matches
+    assert read.action == action
+
+
+def test_the_order_of_matches_means_nothing() -> None:
+    one = WordReader(tokenize("-p tcp -m tcp --dport 1 -o lo -j DROP"), ()).read()
+    other = WordReader(tokenize("-o lo -p tcp -m tcp --dport 1 -j DROP"), ()).read()
+    assert one == other
+    assert hash(one) == hash(other)
+
+
+_DUMP = """\
+# Generated by iptables-save v1.8.9 on Mon Jan  1 00:00:00 2024
+*raw
+:PREROUTING ACCEPT [0:0]
+COMMIT
+*filter
+:INPUT DROP [1:2]
+:FORWARD ACCEPT [0:0]
+:DOCKER-USER - [0:0]
+[12:345] -A INPUT -i lo -j ACCEPT
+-A FORWARD -j DOCKER-USER
+-A DOCKER-USER -j RETURN
+COMMIT
+# Completed
+"""
+
+
+def test_a_dump_with_counters_and_policies() -> None:
+    ruleset = parse(_DUMP, Family.IP6)
+    assert [(t.family, t.name) for t in ruleset.tables] == [("ip6", "raw"), ("ip6", "filter")]
+    table = ruleset.tables[1]
+    head = table.chain("INPUT")
+    assert head is not None
+    assert head.base is not None
+    assert (head.base.hook, head.base.priority, head.base.policy) == ("input", 0, "drop")
+    assert [rule.text for rule in head.rules] == ["-i lo -j ACCEPT"]
+    ruleset.validate()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("nonsense", "line 1 of the dump: it stands outside a table"),
+        ("*nat\n-A FOO -j DROP\nCOMMIT", "line 2 of the dump: chain 'FOO' was not declared"),
+        ("*nat\n:X\nCOMMIT", "line 2 of the dump: a chain line has a name and a policy"),
+        ("*nat\nhello\nCOMMIT", "line 2 of the dump: it is no rule and no chain"),
+        ("*nat\n:X - [0:0]\n-A X -j", "the dump ends within table nat"),
+        ("*nat\n:X - [0:0]\n-A X -j\nCOMMIT", "a word is missing at its end"),
+    ],
+)
+def test_a_broken_dump_is_named(text: str, says: str) -> None:
+    with pytest.raises(ParseError, match=says):
+        parse(text, Family.IP)

@@ -71,7 +71,8 @@ def _words(rule: Any) -> Iterator[str]:
         yield _option("-p", rule.protocol)
     for match in rule.matches:
         yield from (f"-m {match.name}", *_parameters(match))
-    if rule.target:
+    # Without a target the library gives one without a name.
+    if rule.target and rule.target.name:
         yield from (
             f"-{'g' if rule.target.goto else 'j'} {rule.target.name}",
             *_parameters(rule.target),

@@ -36,15 +36,19 @@ def parse(text: str, family: Family) -> Ruleset:
                 tables.append(reader.table())
                 reader = None
             else:
-                reader.line(line)
+                reader.line(number, line)
         except ValueError as error:
-            raise ParseError(f"line {number} of the dump: {error}: {line[:80]!r}") from None
+            raise _fault(number, line, error) from None
     if reader is not None:
         raise ParseError(
             f"the dump ends within table {reader.name}, before its COMMIT",
             hint="it was cut off: take it again",
         )
     return Ruleset(tuple(tables))
+
+
+def _fault(number: int, line: str, error: ValueError) -> ParseError:
+    return ParseError(f"line {number} of the dump: {error}: {line[:80]!r}")
 
 
 def _table_name(line: str) -> str:
@@ -60,9 +64,9 @@ class _TableReader:
         self.name = name
         self._family = family
         self._policies: dict[str, str] = {}
-        self._lines: dict[str, list[str]] = {}
+        self._lines: dict[str, list[tuple[int, str]]] = {}
 
-    def line(self, line: str) -> None:
+    def line(self, number: int, line: str) -> None:
         if line.startswith(":"):
             found = _CHAIN.match(line)
             if found is None:
@@ -77,20 +81,23 @@ class _TableReader:
         chain, _, rule = words[3:].partition(" ")
         if chain not in self._lines:
             raise ValueError(f"chain {chain!r} was not declared")
-        self._lines[chain].append(rule)
+        self._lines[chain].append((number, rule))
 
     def table(self) -> Table:
         return Table(
             self._family,
             self.name,
             tuple(
-                Chain(name, tuple(map(self._rule, lines)), self._base(name))
+                Chain(name, tuple(self._rule(*line) for line in lines), self._base(name))
                 for name, lines in self._lines.items()
             ),
         )
 
-    def _rule(self, line: str) -> Rule:
-        return WordReader(tokenize(line), self._lines).read(line)
+    def _rule(self, number: int, line: str) -> Rule:
+        try:
+            return WordReader(tokenize(line), self._lines).read(line)
+        except ValueError as error:
+            raise _fault(number, line, error) from None
 
     def _base(self, chain: str) -> Base | None:
         policy = self._policies[chain]

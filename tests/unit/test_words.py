@@ -182,7 +182,10 @@ def test_a_dump_with_counters_and_policies() -> None:
         ("*nat\n:X\nCOMMIT", "line 2 of the dump: a chain line has a name and a policy"),
         ("*nat\nhello\nCOMMIT", "line 2 of the dump: it is no rule and no chain"),
         ("*nat\n:X - [0:0]\n-A X -j", "the dump ends within table nat"),
-        ("*nat\n:X - [0:0]\n-A X -j\nCOMMIT", "a word is missing at its end"),
+        (
+            "*nat\n:X - [0:0]\n-A X -j\nCOMMIT",
+            "line 3 of the dump: a word is missing at its end: '-j'",
+        ),
     ],
 )
 def test_a_broken_dump_is_named(text: str, says: str) -> None:

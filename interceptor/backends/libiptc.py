@@ -95,5 +95,8 @@ def _option(option: str, value: str) -> str:
 def _parameters(extension: Any) -> Iterator[str]:
     for name, values in extension.get_all_parameters().items():
         negation = ["!"] if "!" in values else []
-        words = [quote(value) if name == "comment" else value for value in values if value != "!"]
+        words = [value for value in values if value != "!"]
+        if name == "comment":
+            # The library takes back the escapes of double quotes and leaves those of single ones.
+            words = [quote(word.replace("\\'", "'")) for word in words]
         yield " ".join([*negation, f"--{name}", *words])

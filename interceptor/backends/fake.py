@@ -111,6 +111,9 @@ class FakeBackend:
                 _take(line, chains)
             _check_closed(chains, name[1:])
             self.tables[key] = chains
+            if chains == builtins:
+                # As a kernel has none before the first rule.
+                del self.tables[key]
 
     def findings(self, target: Ruleset, observed: Ruleset) -> tuple[Finding, ...]:
         """Compare with the target."""

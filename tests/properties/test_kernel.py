@@ -1,0 +1,69 @@
+"""What holds for any settings in a real kernel, on every rule path."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from interceptor.backends.change import converge
+from interceptor.backends.site import Site
+from interceptor.dialect import OWN
+from interceptor.facts import HostFacts
+from interceptor.model import Ruleset
+from interceptor.sheets.build import build
+from interceptor.sheets.loader import load
+from interceptor.system.deadline import Deadline
+from tests.lab.netns import Namespace, namespaces
+from tests.lab.paths import RULE_PATHS, RulePath, dump
+from tests.properties import strategies
+from tests.unit.common import config
+
+pytestmark = pytest.mark.root
+
+_FOREIGN = """\
+*nat
+:THEIRS - [0:0]
+-A PREROUTING -i eth7 -j THEIRS
+-A OUTPUT -p udp -m udp --dport 53 -j THEIRS
+-A THEIRS -p tcp -m tcp --dport 5 -j REDIRECT --to-ports 6
+COMMIT
+"""
+
+
+@pytest.mark.parametrize("path", RULE_PATHS, ids=str)
+def test_from_any_settings_to_any_others_and_away(path: RulePath) -> None:
+    """What was written is read back, a second time changes nothing, and away is as before."""
+    sheet = load("sidecar")
+
+    def settle(namespace: Namespace, target: Ruleset) -> int:
+        deadline = Deadline(30)
+        with namespace:
+            backend = Site(OWN, deadline).backend(path.name)
+            steps = converge(backend, target, backend.observe(deadline), deadline).steps
+            assert not backend.findings(target, backend.observe(deadline))
+        return len(steps)
+
+    with namespaces("any") as (namespace,):
+        variant = "legacy" if path.name == "iptables-legacy" else "nft"
+        for tool in ("iptables", "ip6tables"):
+            namespace.run(f"{tool}-{variant}-restore", "--noflush", stdin=_FOREIGN)
+        before = dump(namespace)
+
+        @given(strategies.settings, strategies.settings)
+        @settings(
+            max_examples=25,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+        )
+        def there_and_back(first: dict[str, str], second: dict[str, str]) -> None:
+            deadline = Deadline(30)
+            with namespace:
+                backend = Site(OWN, deadline).backend(path.name)
+            for chosen in (first, second):
+                target = backend.target(build(sheet, config(**chosen), HostFacts()))
+                settle(namespace, target)
+                assert settle(namespace, target) == 0
+            settle(namespace, Ruleset())
+            assert dump(namespace) == before
+
+        there_and_back()

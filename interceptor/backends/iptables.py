@@ -168,20 +168,19 @@ class IptablesBackend:
         return Step(tuple(argv), text, self._environment())
 
     def _removal_steps(self, own: Ruleset, observed: Ruleset, made: tuple[str, ...]) -> list[Step]:
-        """Remove tables that were made for us and hold nothing else.
+        """Remove tables that were made for us and hold nothing else, in one transaction.
 
         iptables-nft has no words for that; nft has, and where nft is not installed an empty
         table stays behind, which decides nothing.
         """
         nft = find("nft")
-        steps = []
-        for table in observed.tables:
-            name = f"{table.family} {table.name}"
-            ours = own.table(table.family, table.name)
-            if nft and name in made and _holds_only(table, ours):
-                text = f"delete table {name}\n"
-                steps.append(Step((nft, "-f", "-"), text, {}))
-        return steps
+        empty = [
+            f"delete table {table.family} {table.name}\n"
+            for table in observed.tables
+            if f"{table.family} {table.name}" in made
+            and _holds_only(table, own.table(table.family, table.name))
+        ]
+        return [Step((nft, "-f", "-"), "".join(empty), {})] if nft and empty else []
 
 
 def _of(ruleset: Ruleset, family: Family) -> Ruleset:

@@ -42,7 +42,7 @@ def run(session: Session, family: str | None) -> int:
 
 _FAMILY = click.Option(
     ["--family"],
-    type=click.Choice([Family.IP, Family.IP6]),
+    type=click.Choice([Family.IP.value, Family.IP6.value]),
     help="which of the two iptables texts; nftables has one for both",
 )
 

@@ -1,0 +1,32 @@
+"""``make bench``: every benchmark, one table each."""
+
+from __future__ import annotations
+
+import compileall
+import os
+import platform
+import sys
+
+from bench import install, legacy, startup
+
+_ROUNDS = 15
+_SLOW_ROUNDS = 5
+
+
+def main() -> None:
+    """Run all of them."""
+    if os.geteuid() != 0:
+        sys.exit("bench: it makes network namespaces, so it needs root")
+    compileall.compile_dir("interceptor", quiet=1)
+    print(
+        f"Linux {platform.release()}, Python {platform.python_version()}, {os.cpu_count()} cores"
+    )
+    install.bench(_ROUNDS)
+    install.bench_many_networks(_SLOW_ROUNDS)
+    startup.bench(_ROUNDS)
+    startup.bench_imports()
+    legacy.bench(_SLOW_ROUNDS)
+
+
+if __name__ == "__main__":
+    main()

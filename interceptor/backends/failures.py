@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING
 
 from interceptor.errors import CommandError, HostError, InterceptorError
+from interceptor.system import facts
 from interceptor.system.command import lines
 
 if TYPE_CHECKING:
@@ -37,11 +38,13 @@ def explain(argv: Sequence[str], stdin: str, outcome: Outcome) -> InterceptorErr
     tool = os.path.basename(argv[0])
     said = outcome.stderr
     first = next(lines(outcome), f"it ended with {outcome.returncode} and said nothing")
-    if _NO_PRIVILEGE.search(said):
+    legacy = "legacy" in tool
+    # iptables-legacy talks to the kernel by a raw socket, and does not say when it gets none.
+    if _NO_PRIVILEGE.search(said) or (legacy and not facts.has_capability(facts.CAP_NET_RAW)):
         return HostError(
             f"{tool} may not change this network namespace: {first}",
             hint="run as root, or give the container the NET_ADMIN capability"
-            + (" and NET_RAW" if "legacy" in tool else ""),
+            + (" and NET_RAW" if legacy else ""),
         )
     if extension := _NO_EXTENSION.search(said):
         return HostError(

@@ -33,7 +33,7 @@ def dump(family: Family, deadline: Deadline) -> str | None:
     """Give all tables of one family that this namespace has; ``None`` if this cannot be done."""
     try:
         import iptc
-    except ImportError:
+    except Exception:  # noqa: BLE001 - its import looks for libraries, with a compiler if need be
         return None
     kind = iptc.Table if family is Family.IP else iptc.Table6
     names = sorted(facts.legacy_tables(ipv6=family is Family.IP6))

@@ -106,6 +106,15 @@ def run(argv: Sequence[str]) -> int:
         # Whoever read our output has enough; give Python nothing left to flush into it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except Exception as error:
+        if _wants("debug", argv):
+            raise
+        bug = InterceptorError(
+            f"a fault of this program: {type(error).__name__}: {error}",
+            hint="please report it with what the same command prints with --debug",
+        )
+        print_error(bug, as_json=_wants("output", argv, "json"))
+        return FAILED
     return code
 
 

@@ -14,6 +14,7 @@ from interceptor.verify.run import Verified, verify
 if TYPE_CHECKING:
     from interceptor.cli.session import Session
     from interceptor.config import Config
+    from interceptor.model import Ruleset
     from interceptor.sheets.sheet import Sheet
 
 
@@ -27,14 +28,17 @@ def run(session: Session) -> int:
     """
     with session.site() as site:
         config, sheet, _ = session.installed(site)
-        return verify_and_print(session, config, sheet)
+        held = tuple(site.observed(name) for name in site.holders())
+        return verify_and_print(session, config, sheet, held)
 
 
-def verify_and_print(session: Session, config: Config, sheet: Sheet) -> int:
+def verify_and_print(
+    session: Session, config: Config, sheet: Sheet, held: tuple[Ruleset, ...] = ()
+) -> int:
     """Verify in the namespace this thread is in."""
     here = facts.observe(config)
     ruleset = build(sheet, config, here)
-    done = verify(ruleset, family_of(config, here).members, session.deadline)
+    done = verify(ruleset, family_of(config, here).members, session.deadline, held)
     rows = [
         [
             "✓" if result.ok else "✗",

@@ -1,7 +1,8 @@
 """Which connections to make, worked out from the rules themselves.
 
 Every port, user, group, mark and network that a rule names becomes a probe, beside one that no
-rule names. What should become of each is what ``analysis.walk`` says of its first packet.
+rule names: a rule of the policy, or one that a kernel holds, whoever put it there. What should
+become of each is what ``analysis.walk`` says of its first packet and the policy's rules alone.
 """
 
 from __future__ import annotations
@@ -15,25 +16,16 @@ import msgspec
 from interceptor.analysis.packet import Address, Fate, Packet, Redirected
 from interceptor.analysis.walk import walk
 from interceptor.model import (
-    DestinationPort,
-    Gid,
-    Match,
-    PacketMark,
     Redirect,
     Ruleset,
-    Source,
-    Uid,
-    reachable,
 )
 from interceptor.names import LOOPBACK_INTERFACE, Family, Hook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MOST_PORTS = 16
-"""Ports tried of those that rules name, for each direction and family."""
-MOST_IDENTITIES = 6
-"""Users, groups and marks tried of those that rules name, of each kind."""
+    from interceptor.verify.named import Identity, Named
+
 _LOCALHOST: dict[Family, Address] = {
     Family.IP: IPv4Address("127.0.0.1"),
     Family.IP6: IPv6Address("::1"),
@@ -46,15 +38,6 @@ class Way(StrEnum):
     INBOUND = "inbound"
     OUTBOUND = "outbound"
     LOCAL = "local"
-
-
-class Identity(msgspec.Struct, frozen=True):
-    """Who makes a connection."""
-
-    name: str
-    uid: int
-    gid: int
-    mark: int = 0
 
 
 class Probe(msgspec.Struct, frozen=True):
@@ -90,17 +73,21 @@ class Planner:
     """Makes the probes of one family.
 
     Args:
-        ruleset: the policy's rules, as ``build`` gives them.
+        ruleset: the policy's rules, as ``build`` gives them: they say what should be.
+        named: what there is to try.
         places: addresses to probe with.
-        me: an identity that no rule names.
+        me: an identity that nothing names.
         may_act: whether this process may take other identities than its own.
     """
 
-    def __init__(self, ruleset: Ruleset, places: Places, me: Identity, *, may_act: bool) -> None:
+    def __init__(
+        self, ruleset: Ruleset, named: Named, places: Places, me: Identity, *, may_act: bool
+    ) -> None:
         self._ruleset = ruleset
+        self._named = named
         self._places = places
         self._me = me
-        self._identities = identities(ruleset, me) if may_act else []
+        self._identities = named.identities(me) if may_act else []
 
     def probes(self) -> Iterator[Probe]:
         """Give them in the order they are to be made."""
@@ -111,7 +98,7 @@ class Planner:
 
     def _inbound(self) -> Iterator[Probe]:
         p = self._places
-        for port in (p.free_port, *named_ports(self._ruleset, Hook.PREROUTING)):
+        for port in (p.free_port, *self._named.inbound_ports):
             packet = Packet(
                 protocol="tcp",
                 source=p.outside,
@@ -125,7 +112,7 @@ class Planner:
 
     def _outbound(self) -> Iterator[Probe]:
         p = self._places
-        for port in (p.free_port, *named_ports(self._ruleset, Hook.OUTPUT)):
+        for port in (p.free_port, *self._named.outbound_ports):
             yield from self._out(self._me, p.outside, port)
         for address in p.borrowed:
             yield from self._out(self._me, address, p.free_port)
@@ -159,7 +146,7 @@ class Planner:
         yield self._lo(self._me, localhost, localhost)
         for identity in self._identities:
             yield self._lo(identity, p.pod, p.pod)
-        for source in handover_sources(self._ruleset, self._family):
+        for source in self._named.sources[self._family]:
             for identity in self._identities:
                 yield self._lo(identity, source, p.pod, binds=True)
 
@@ -202,69 +189,3 @@ class Planner:
         return Probe(
             way, what, identity or self._me, packet, found.fate, whys[-1] if whys else "", binds
         )
-
-
-def _matches(ruleset: Ruleset, hook: Hook) -> Iterator[Match]:
-    """Give the matches of every rule a packet at a hook can meet."""
-    for table in ruleset.tables:
-        chains = {chain.name: chain for chain in table.chains}
-        for base in table.chains:
-            if base.base and base.base.hook is hook:
-                for chain in reachable(chains, base.name):
-                    for rule in chain.rules:
-                        yield from rule.matches
-
-
-def named_ports(ruleset: Ruleset, hook: Hook) -> list[int]:
-    """Give the ends of the destination port ranges that rules at a hook name."""
-    ends = [
-        end
-        for match in _matches(ruleset, hook)
-        if isinstance(match, DestinationPort)
-        for ends in match.ports.ranges
-        for end in ends
-        if end
-    ]
-    return list(dict.fromkeys(ends))[:MOST_PORTS]
-
-
-def identities(ruleset: Ruleset, me: Identity) -> list[Identity]:
-    """Give one identity for each user range, group range and mark that rules name."""
-    users, groups, marks = [], [], []
-    for match in _matches(ruleset, Hook.OUTPUT):
-        match match:
-            case Uid(ids):
-                users += [Identity(f"uid {low}", low, me.gid) for low, _ in ids.ranges]
-            case Gid(ids):
-                groups += [Identity(f"gid {low}", me.uid, low) for low, _ in ids.ranges]
-            case PacketMark(found):
-                marks += [
-                    Identity(f"mark {m}", me.uid, me.gid, m.value) for m in found.marks if m.value
-                ]
-    return [
-        identity
-        for kind in (users, groups, marks)
-        for identity in list(dict.fromkeys(kind))[:MOST_IDENTITIES]
-    ]
-
-
-def handover_sources(ruleset: Ruleset, family: Family) -> list[Address]:
-    """Give the single source addresses that rules for local output name."""
-    addresses: list[Address] = [
-        network.network_address
-        for match in _matches(ruleset, Hook.OUTPUT)
-        if isinstance(match, Source)
-        for network in match.networks.part(family)
-        if network.num_addresses == 1
-    ]
-    return list(dict.fromkeys(addresses))
-
-
-def stranger(ruleset: Ruleset) -> Identity:
-    """Give an identity that no rule names: the app."""
-    users = [match.ids for match in _matches(ruleset, Hook.OUTPUT) if isinstance(match, Uid)]
-    groups = [match.ids for match in _matches(ruleset, Hook.OUTPUT) if isinstance(match, Gid)]
-    nobody = range(65533, 0, -1)
-    uid = next(number for number in nobody if not any(number in ids for ids in users))
-    gid = next(number for number in nobody if not any(number in ids for ids in groups))
-    return Identity("the app", uid, gid)

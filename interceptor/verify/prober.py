@@ -13,17 +13,16 @@ import msgspec
 
 from interceptor.analysis.packet import Direct, Dropped, Fate, Redirected
 from interceptor.errors import HostError
-from interceptor.model import Redirect, Ruleset
-from interceptor.names import Hook
 from interceptor.system import netns
 from interceptor.verify.echo import Echoers, End, client_socket
-from interceptor.verify.probe import Probe, Way, named_ports
+from interceptor.verify.probe import Probe, Way
 from interceptor.verify.sockets import acting_as, endpoint, original_destination, other_end
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from interceptor.names import Family
+    from interceptor.verify.named import Named
 
 _PATIENCE_S = 1.0
 """How long a connection may take to be taken; all ends are on this machine."""
@@ -46,13 +45,13 @@ class Prober:
     ``taken`` lists the rules' redirect ports at which somebody listens already: the proxy.
     """
 
-    def __init__(self, ruleset: Ruleset, family: Family, outside: int | None) -> None:
+    def __init__(self, named: Named, family: Family, outside: int | None) -> None:
         self._family = family
         self._outside = outside
         self._echoers = Echoers()
         self.taken: list[int] = []
-        inbound, outbound = (named_ports(ruleset, h) for h in (Hook.PREROUTING, Hook.OUTPUT))
-        redirects = _redirect_ports(ruleset)
+        inbound, outbound = named.inbound_ports, named.outbound_ports
+        redirects = named.redirect_ports
         free = self._echoers.listen_on_free_port(family, {*inbound, *outbound, *redirects})
         if free is None:
             raise HostError(
@@ -167,9 +166,9 @@ class Prober:
 
 
 @contextmanager
-def prober(ruleset: Ruleset, family: Family, outside: int | None) -> Iterator[Prober]:
+def prober(named: Named, family: Family, outside: int | None) -> Iterator[Prober]:
     """Have listeners for a while."""
-    made = Prober(ruleset, family, outside)
+    made = Prober(named, family, outside)
     try:
         yield made
     finally:
@@ -187,14 +186,3 @@ def _is_connected(client: socket.socket) -> bool:
     except OSError:
         return False
     return True
-
-
-def _redirect_ports(ruleset: Ruleset) -> list[int]:
-    ports = [
-        rule.action.port
-        for table in ruleset.tables
-        for chain in table.chains
-        for rule in chain.rules
-        if isinstance(rule.action, Redirect)
-    ]
-    return list(dict.fromkeys(ports))

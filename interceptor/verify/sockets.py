@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from interceptor.analysis.packet import Address
-    from interceptor.verify.probe import Identity
+    from interceptor.verify.named import Identity
 
     Endpoint = tuple[Address, int]
 

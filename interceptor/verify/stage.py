@@ -16,16 +16,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from interceptor.errors import HostError
-from interceptor.model import Destination, Ruleset
 from interceptor.names import Family
 from interceptor.system import netns
-from interceptor.verify.probe import handover_sources
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from interceptor.analysis.packet import Address
     from interceptor.values import Network
+    from interceptor.verify.named import Named
 
 _RANGES: dict[Family, Network] = {
     Family.IP: IPv4Network("198.18.0.0/15"),
@@ -35,11 +34,6 @@ _RANGES: dict[Family, Network] = {
 
 _NO_DAD = 0x02
 """IFA_F_NODAD of linux/if_addr.h: usable at once."""
-
-_SPACIOUS = 2**8
-"""Networks with fewer addresses are not borrowed from: all of theirs may be in use."""
-
-MOST_BORROWED = 6
 
 
 class Ends(msgspec.Struct, frozen=True):
@@ -63,7 +57,7 @@ class Stage(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def stage(ruleset: Ruleset, families: tuple[Family, ...]) -> Iterator[Stage]:
+def stage(named: Named, families: tuple[Family, ...]) -> Iterator[Stage]:
     """Make a neighbour for the namespace this thread is in.
 
     Raises:
@@ -73,18 +67,18 @@ def stage(ruleset: Ruleset, families: tuple[Family, ...]) -> Iterator[Stage]:
     with netns.closing(outside):
         interface, peer = (f"iv{secrets.token_hex(4)}{end}" for end in "ab")
         try:
-            yield Stage(outside, interface, _connect(ruleset, families, outside, interface, peer))
+            yield Stage(outside, interface, _connect(named, families, outside, interface, peer))
         finally:
             _disconnect(interface)
 
 
-def addresses(ruleset: Ruleset, families: tuple[Family, ...]) -> dict[Family, Ends]:
+def addresses(named: Named, families: tuple[Family, ...]) -> dict[Family, Ends]:
     """Choose addresses, at random so that two verifications can go on at once."""
     return {
         family: Ends(
             *_pair(family),
-            tuple(_random_address(network) for network in _networks(ruleset, family)),
-            tuple(handover_sources(ruleset, family)),
+            tuple(_random_address(network) for network in named.networks[family]),
+            named.sources[family],
         )
         for family in families
     }
@@ -97,32 +91,17 @@ def _pair(family: Family) -> tuple[Address, Address]:
     return network[first], network[first + 1]
 
 
-def _networks(ruleset: Ruleset, family: Family) -> list[Network]:
-    """Give networks that rules name as destinations and that have room for one more."""
-    named = [
-        network
-        for table in ruleset.tables
-        for chain in table.chains
-        for rule in chain.rules
-        for match in rule.matches
-        if isinstance(match, Destination)
-        for network in match.networks.part(family)
-        if network.num_addresses >= _SPACIOUS and not network.is_loopback and network.prefixlen
-    ]
-    return list(dict.fromkeys(named))[:MOST_BORROWED]
-
-
 def _random_address(network: Network) -> Address:
     return network[1 + secrets.randbelow(network.num_addresses - 2)]
 
 
 def _connect(
-    ruleset: Ruleset, families: tuple[Family, ...], outside: int, interface: str, peer: str
+    named: Named, families: tuple[Family, ...], outside: int, interface: str, peer: str
 ) -> dict[Family, Ends]:
     from pyroute2 import IPRoute
     from pyroute2.netlink.exceptions import NetlinkError
 
-    chosen = addresses(ruleset, families)
+    chosen = addresses(named, families)
     try:
         with IPRoute() as here:
             here.link(

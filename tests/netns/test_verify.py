@@ -55,6 +55,28 @@ def test_a_broken_chain_is_seen_in_the_traffic(pod: Pod, chain: str, expected: s
     assert expected in {c["way"] for c in done.json["connections"] if not c["ok"]}
 
 
+def test_a_rule_somebody_added_is_tried_too(pod: Pod, rule_path: RulePath) -> None:
+    """What it names is no business of the policy, and still is where traffic goes astray."""
+    done_well("install", *rule_path.flags, namespace=pod.pod)
+    if rule_path is NFTABLES:
+        stdin = "insert rule inet interceptor nat-output tcp dport 4711 accept\n"
+        pod.pod.run("nft", "-f", "-", stdin=stdin)
+    else:
+        rule = ("-I", "OUTPUT", "-p", "tcp", "--dport", "4711", "-j", "ACCEPT")
+        pod.pod.run(rule_path.name, "-t", "nat", *rule)
+    done = interceptor("verify", "--output", "json", namespace=pod.pod)
+    assert done.code == 126
+    assert all(":4711" in c["what"] for c in done.json["connections"] if not c["ok"])
+
+
+def test_few_ports_are_enough(pod: Pod) -> None:
+    """Clients share source ports then, and translation has to change some of them."""
+    pod.pod.run("sysctl", "-qw", "net.ipv4.ip_local_port_range=40000 40010")
+    done_well("install", namespace=pod.pod)
+    for _ in range(3):
+        done_well("verify", namespace=pod.pod)
+
+
 def test_a_loop_is_seen(pod: Pod) -> None:
     """The proxy's own connections come back to it when its user is not exempt."""
     done_well("install", *NFTABLES.flags, "--proxy-uid", "4711", namespace=pod.pod)

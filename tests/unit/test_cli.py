@@ -162,6 +162,21 @@ def test_render_means_the_namespace_it_is_given() -> None:
         assert "nfproto" not in interceptor("render", namespace=namespace).stdout
 
 
+def test_a_fault_of_the_program_is_one_line_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fault(*_: object) -> None:
+        raise ZeroDivisionError("on purpose")
+
+    monkeypatch.setattr("interceptor.cli.session.read_settings", fault)
+    assert run(["render"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "error: a fault of this program: ZeroDivisionError: on purpose"
+    assert "--debug" in lines[1]
+    with pytest.raises(ZeroDivisionError):
+        run(["render", "--debug"])
+
+
 def test_the_cni_plugin_says_what_it_is_not_yet() -> None:
     done = subprocess.run(
         [PROGRAM + "-cni"], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL

@@ -1,0 +1,145 @@
+"""Keep the README true: ``make format`` makes its tables, ``make lint`` finds what drifted.
+
+Tables between ``<!-- begin: NAME -->`` and ``<!-- end -->`` are made from the program. Blocks of
+kind ``console`` are a session: each ``$`` line is run, in order, in one pod made for the purpose,
+and its output must be what stands there, where a line ``...`` stands for any number of lines.
+What differs from run to run (the namespace's path, addresses and ports that ``verify`` picks) is
+replaced by fixed text first.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from interceptor.cli.exits import MEANINGS
+from interceptor.settings import SETTINGS
+from tests.lab.paths import PROGRAM
+from tests.lab.pod import Pod, new_pod
+
+_README = Path(__file__).parent.parent.parent / "README.md"
+_POD = "/run/netns/pod"
+_GAP = "..."
+_TABLE_MARKS = ("✓", "✗", "·", "?")
+
+
+def settings_table() -> str:
+    """Write one line for each setting."""
+    lines = ["| flag | default | meaning |", "|---|---|---|"]
+    for row in SETTINGS.values():
+        value = "" if row.is_switch else f" {row.metavar}".replace("|", "\\|")
+        default = f"`{row.default}`" if row.default else "none"
+        lines.append(f"| `{row.flag}{value}` | {default} | {row.help} |")
+    lines.append("| `--config FILE` | none | a file of settings; `-` is stdin |")
+    return "\n".join(lines)
+
+
+def exit_table() -> str:
+    """Write one line for each exit code."""
+    lines = ["| code | meaning |", "|---|---|"]
+    return "\n".join([*lines, *(f"| {code} | {text} |" for code, text in MEANINGS.items())])
+
+
+_MADE = {"settings": settings_table, "exit codes": exit_table}
+
+
+def made(text: str) -> str:
+    """Give the text with its made parts made anew."""
+
+    def replace(found: re.Match[str]) -> str:
+        return f"<!-- begin: {found[1]} -->\n{_MADE[found[1]]()}\n<!-- end -->"
+
+    return re.sub(r"<!-- begin: ([\w ]+) -->\n.*?<!-- end -->", replace, text, flags=re.DOTALL)
+
+
+def run(line: str, pod: Pod) -> list[str]:
+    """Run a line of a session in the pod's surroundings and give what it prints, made steady."""
+    argv = line.split()
+    environment = {**os.environ, "COLUMNS": "99"}
+    where = pod.pod if argv[0] == "nft" else pod.outside
+    if argv[0] == "interceptor":
+        argv[0] = PROGRAM
+    with where:
+        done = subprocess.run(
+            [pod.pod.path if word == _POD else word for word in argv],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+        )
+    return steady(done.stdout + done.stderr, pod.pod.path)
+
+
+def steady(text: str, path: str) -> list[str]:
+    """Replace what is different each time, and align tables again."""
+    text = text.replace(path, _POD)
+    ends: dict[str, str] = {}
+    for address in re.findall(r"198\.1[89]\.\d+\.\d+", text):
+        ends.setdefault(address, f"198.18.0.{len(ends) + 1}")
+    for address in sorted(ends, key=len, reverse=True):
+        text = text.replace(address, ends[address])
+    ends = {}
+    for address in re.findall(r"\[2001:2::[0-9a-f:]+\]", text):
+        ends.setdefault(address, f"[2001:2::{len(ends) + 1}]")
+    for address in sorted(ends, key=len, reverse=True):
+        text = text.replace(address, ends[address])
+    text = re.sub(r"((?:198\.18\.0\.\d|127\.0\.0\.1|\]):)([234567]\d{4})\b", r"\g<1>40001", text)
+    return _aligned(text.splitlines())
+
+
+def _aligned(lines: list[str]) -> list[str]:
+    rows = [n for n, line in enumerate(lines) if line.startswith((*_TABLE_MARKS, "   "))]
+    cells = {n: re.split(r"\s{2,}", lines[n].rstrip()) for n in rows}
+    if not rows or max(map(len, cells.values())) < 4:
+        return lines
+    columns = max(map(len, cells.values()))
+    widths = [
+        max((len(row[c]) for row in cells.values() if c < len(row)), default=0)
+        for c in range(columns)
+    ]
+    for n, row in cells.items():
+        padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        lines[n] = "  ".join(padded).rstrip()
+    return lines
+
+
+def fits(wanted: list[str], found: list[str]) -> bool:
+    """Whether an output is what is wanted, where ``...`` stands for any lines."""
+    pattern = "".join(r"(?:.*\n)*?" if w == _GAP else re.escape(w) + r"\n" for w in wanted)
+    return re.fullmatch(pattern, "".join(f"{line}\n" for line in found)) is not None
+
+
+def sessions(text: str) -> list[tuple[str, list[str]]]:
+    """Give each ``$`` line of the console blocks with the output that stands below it."""
+    steps: list[tuple[str, list[str]]] = []
+    for block in re.findall(r"^```console\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE):
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                steps.append((line[2:], []))
+            else:
+                steps[-1][1].append(line)
+    return steps
+
+
+def main() -> None:
+    """Check, or rewrite."""
+    text = _README.read_text()
+    current = made(text)
+    check = "--check" in sys.argv[1:]
+    if not check:
+        _README.write_text(current)
+    faults = ["a made table is not as it would be made now"] if check and current != text else []
+    with new_pod() as pod:
+        for line, wanted in sessions(text):
+            found = run(line, pod)
+            if not fits(wanted, found):
+                faults.append(f"$ {line}\nprints now:\n" + "\n".join(found))
+    if faults:
+        sys.exit("README.md has drifted (make format mends tables):\n\n" + "\n\n".join(faults))
+
+
+if __name__ == "__main__":
+    main()

@@ -10,12 +10,21 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.lab.paths import RULE_PATHS, RulePath
 from tests.lab.pod import Pod, new_pod
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+settings.register_profile(
+    "steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("search", parent=settings.get_profile("steady"), derandomize=False)
+settings.load_profile("steady")
+"""A change is judged by the same examples each time; --hypothesis-profile search finds others."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

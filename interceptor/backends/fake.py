@@ -56,10 +56,12 @@ class FakeBackend:
         )
 
     def dump(self, family: Family) -> str:
-        """Write what is kept as iptables-save would."""
+        """Write what is kept as iptables-save would, chains of one's own by name."""
         lines = []
-        for (kept_family, name), chains in self.tables.items():
+        for (kept_family, name), kept in self.tables.items():
             if kept_family is family:
+                own = sorted(chain for chain in kept if not _builtin(name, chain))
+                chains = {c: kept[c] for c in (*(c for c in kept if _builtin(name, c)), *own)}
                 lines.append(f"*{name}")
                 lines += [f":{c} {'ACCEPT' if _builtin(name, c) else '-'} [0:0]" for c in chains]
                 lines += [f"-A {c} {rule}" for c, rules in chains.items() for rule in rules]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from interceptor.backends.change import converge
 from interceptor.backends.site import Site
@@ -50,11 +50,7 @@ def test_from_any_settings_to_any_others_and_away(path: RulePath) -> None:
         before = dump(namespace)
 
         @given(strategies.settings, strategies.settings)
-        @settings(
-            max_examples=25,
-            deadline=None,
-            suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-        )
+        @settings(max_examples=25)
         def there_and_back(first: dict[str, str], second: dict[str, str]) -> None:
             deadline = Deadline(30)
             with namespace:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from interceptor.analysis.packet import Packet
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from interceptor.backends.interface import Step
 
 _SHEET = load("sidecar")
-settings.register_profile("thorough", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("thorough")
 
 
 def rules(given_settings: dict[str, str]) -> Ruleset:

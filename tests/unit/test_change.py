@@ -50,7 +50,7 @@ def test_there_and_back(backend: FakeBackend) -> None:
     target = backend.target(rules())
     assert change(backend, target) == 2
     assert change(backend, target) == 0
-    assert backend.own(backend.observe(Deadline(5))) == target
+    assert not backend.findings(target, backend.observe(Deadline(5)))
     assert change(backend, backend.target(rules(ip_families="ipv4", proxy_uid="1,5-9"))) == 2
     assert change(backend, Ruleset()) == 1
     assert state(backend) == before

@@ -110,10 +110,11 @@ class Envoy:
 
     def __init__(self, namespace: Namespace, log: Path) -> None:
         self._log = log
-        with log.open("wb") as output, namespace:
+        with log.open("wb") as output, binary().open("rb") as program, namespace:
+            # By descriptor: the proxy's user may not reach a checkout below /root by its path.
             self.process = subprocess.Popen(
                 [
-                    binary(),
+                    f"/proc/self/fd/{program.fileno()}",
                     "--config-yaml",
                     json.dumps(configuration()),
                     "--concurrency",
@@ -129,6 +130,7 @@ class Envoy:
                 user=PROXY_UID,
                 group=PROXY_GID,
                 extra_groups=[],
+                pass_fds=[program.fileno()],
             )
         self._wait_ready(namespace)
 

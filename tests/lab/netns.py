@@ -7,6 +7,7 @@ import os
 import secrets
 import subprocess
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from pyroute2 import IPRoute, netns
@@ -56,6 +57,11 @@ class Namespace:
         if check and done.returncode != 0:
             raise AssertionError(f"{argv} ended with {done.returncode}: {done.stderr}")
         return done.stdout
+
+    def sysctl(self, name: str, value: str) -> None:
+        """Set one of the namespace's knobs, by its path below /proc/sys/net."""
+        with self:
+            Path("/proc/sys/net", name).write_text(value)
 
     def address(self, interface: str, *addresses: str) -> None:
         """Put addresses (with their prefix length) on an interface, usable at once."""

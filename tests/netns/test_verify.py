@@ -71,7 +71,7 @@ def test_a_rule_somebody_added_is_tried_too(pod: Pod, rule_path: RulePath) -> No
 
 def test_few_ports_are_enough(pod: Pod) -> None:
     """Clients share source ports then, and translation has to change some of them."""
-    pod.pod.run("sysctl", "-qw", "net.ipv4.ip_local_port_range=40000 40010")
+    pod.pod.sysctl("ipv4/ip_local_port_range", "40000 40010")
     done_well("install", namespace=pod.pod)
     for _ in range(3):
         done_well("verify", namespace=pod.pod)
@@ -140,7 +140,7 @@ def test_without_privileges_to_act_it_says_what_it_did_not_try(pod: Pod) -> None
 
 def test_with_ipv6_switched_off_it_says_so(pod: Pod) -> None:
     for where in ("all", "default"):
-        pod.pod.run("sysctl", "-qw", f"net.ipv6.conf.{where}.disable_ipv6=1")
+        pod.pod.sysctl(f"ipv6/conf/{where}/disable_ipv6", "1")
     done_well("install", "--ip-families", "dual", namespace=pod.pod)
     done = done_well("verify", "--output", "json", namespace=pod.pod)
     assert done.json["not_tried"] == ["ip6: the namespace has it switched off"]

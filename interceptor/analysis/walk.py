@@ -6,34 +6,8 @@ from typing import TYPE_CHECKING, assert_never
 
 import msgspec
 
+from interceptor import model
 from interceptor.analysis.packet import Direct, Dropped, Fate, Packet, Redirected, Unknown
-from interceptor.model import (
-    Accept,
-    Chain,
-    ConnectionState,
-    Continue,
-    Destination,
-    DestinationPort,
-    Drop,
-    FamilyIs,
-    Gid,
-    Goto,
-    InInterface,
-    Jump,
-    Match,
-    OutInterface,
-    PacketMark,
-    Protocol,
-    Redirect,
-    Return,
-    Rule,
-    Ruleset,
-    Source,
-    SourcePort,
-    Table,
-    Uid,
-    UnreadableAction,
-)
 from interceptor.names import ChainType, Hook
 
 if TYPE_CHECKING:
@@ -48,7 +22,7 @@ class Visit(msgspec.Struct, frozen=True):
     table: str
     chain: str
     number: int
-    rule: Rule
+    rule: model.Rule
 
 
 class Walk(msgspec.Struct, frozen=True):
@@ -58,7 +32,7 @@ class Walk(msgspec.Struct, frozen=True):
     path: tuple[Visit, ...]
 
 
-def walk(ruleset: Ruleset, hook: Hook, packet: Packet) -> Walk:
+def walk(ruleset: model.Ruleset, hook: Hook, packet: Packet) -> Walk:
     """Follow a packet through every base chain at a hook, lowest priority number first.
 
     Translation is done once: after a redirect no further nat chain is asked.
@@ -78,7 +52,9 @@ def walk(ruleset: Ruleset, hook: Hook, packet: Packet) -> Walk:
     return Walk(fate, tuple(walker.path))
 
 
-def _bases(ruleset: Ruleset, hook: Hook, packet: Packet) -> Iterator[tuple[Table, Chain, int]]:
+def _bases(
+    ruleset: model.Ruleset, hook: Hook, packet: Packet
+) -> Iterator[tuple[model.Table, model.Chain, int]]:
     for table in ruleset.tables:
         if packet.family not in table.family.members:
             continue
@@ -92,13 +68,15 @@ class _Walker:
         self._packet = packet
         self.path: list[Visit] = []
 
-    def base(self, table: Table, chain: Chain) -> Fate:
+    def base(self, table: model.Table, chain: model.Chain) -> Fate:
         fate = self._chain(table, {c.name: c for c in table.chains}, chain)
         if fate is not None:
             return fate
         return Dropped() if chain.base and chain.base.policy == "drop" else Direct()
 
-    def _chain(self, table: Table, chains: dict[str, Chain], chain: Chain) -> Fate | None:
+    def _chain(
+        self, table: model.Table, chains: dict[str, model.Chain], chain: model.Chain
+    ) -> Fate | None:
         """Walk a chain; ``None`` when its end or a return is reached without a verdict."""
         for number, rule in enumerate(chain.rules, 1):
             held = _holds_all(rule.matches, self._packet)
@@ -108,30 +86,30 @@ class _Walker:
                 continue
             self.path.append(Visit(table.name, chain.name, number, rule))
             match rule.action:
-                case Continue():
+                case model.Continue():
                     continue
-                case Accept():
+                case model.Accept():
                     return Direct()
-                case Drop():
+                case model.Drop():
                     return Dropped()
-                case Return():
+                case model.Return():
                     return None
-                case Redirect(port):
+                case model.Redirect(port):
                     return Redirected(port)
-                case Jump(target):
+                case model.Jump(target):
                     fate = self._chain(table, chains, chains[target])
                     if fate is not None:
                         return fate
-                case Goto(target):
+                case model.Goto(target):
                     return self._chain(table, chains, chains[target])
-                case UnreadableAction(words):
+                case model.UnreadableAction(words):
                     return Unknown(f"{table.name} {chain.name} rule {number}: {words}")
                 case _:
                     assert_never(rule.action)
         return None
 
 
-def _holds_all(matches: tuple[Match, ...], packet: Packet) -> bool | None:
+def _holds_all(matches: tuple[model.Match, ...], packet: Packet) -> bool | None:
     """Whether all matches hold; ``None`` if that hangs on one that cannot be read."""
     answers = [_holds(match, packet) for match in matches]
     if False in answers:
@@ -139,42 +117,42 @@ def _holds_all(matches: tuple[Match, ...], packet: Packet) -> bool | None:
     return None if None in answers else True
 
 
-def _holds(match: Match, packet: Packet) -> bool | None:
+def _holds(match: model.Match, packet: Packet) -> bool | None:
     """Whether one match holds, negation included."""
     plain = _holds_plainly(match, packet)
     if plain is None:
         return None
     # Without a socket an owner match is false, also negated, as in nft; see model.Uid.
-    if isinstance(match, Uid | Gid) and packet.uid is None:
+    if isinstance(match, model.Uid | model.Gid) and packet.uid is None:
         return False
     return plain != match.negated
 
 
-def _holds_plainly(match: Match, packet: Packet) -> bool | None:
+def _holds_plainly(match: model.Match, packet: Packet) -> bool | None:
     match match:
-        case FamilyIs(family):
+        case model.FamilyIs(family):
             return packet.family is family
-        case InInterface(interfaces):
+        case model.InInterface(interfaces):
             return _has_interface(interfaces, packet.in_interface)
-        case OutInterface(interfaces):
+        case model.OutInterface(interfaces):
             return _has_interface(interfaces, packet.out_interface)
-        case Source(networks):
+        case model.Source(networks):
             return _has_address(networks, packet, packet.source)
-        case Destination(networks):
+        case model.Destination(networks):
             return _has_address(networks, packet, packet.destination)
-        case Protocol(name):
+        case model.Protocol(name):
             return packet.protocol == name
-        case SourcePort(ports):
+        case model.SourcePort(ports):
             return packet.source_port in ports
-        case DestinationPort(ports):
+        case model.DestinationPort(ports):
             return packet.destination_port in ports
-        case Uid(ids):
+        case model.Uid(ids):
             return packet.uid is not None and packet.uid in ids
-        case Gid(ids):
+        case model.Gid(ids):
             return packet.gid is not None and packet.gid in ids
-        case PacketMark(marks):
+        case model.PacketMark(marks):
             return _has_mark(marks, packet.mark)
-        case ConnectionState(states):
+        case model.ConnectionState(states):
             return packet.state in states
         case _:
             return None

@@ -11,9 +11,15 @@ from typing import TYPE_CHECKING
 
 from interceptor.backends.drift import Finding, compare
 from interceptor.backends.interface import Step
-from interceptor.backends.iptables_plan import own_part, transition
+from interceptor.backends.iptables_plan import (
+    FAMILIES,
+    both_families,
+    of_family,
+    own_part,
+    transition,
+)
 from interceptor.errors import CommandError, InterceptorError
-from interceptor.model import Ruleset, Table
+from interceptor.model import Ruleset
 from interceptor.names import PRIORITIES, Family
 from interceptor.parse import iptables_save
 from interceptor.render import iptables as render
@@ -21,8 +27,6 @@ from interceptor.render import iptables as render
 if TYPE_CHECKING:
     from interceptor.dialect import Dialect
     from interceptor.system.deadline import Deadline
-
-_FAMILIES = (Family.IP, Family.IP6)
 
 
 class FakeBackend:
@@ -42,7 +46,7 @@ class FakeBackend:
 
     def families(self) -> frozenset[Family]:
         """Give both families."""
-        return frozenset(_FAMILIES)
+        return frozenset(FAMILIES)
 
     def observe(self, deadline: Deadline) -> Ruleset:
         """Read the dump of what is kept."""
@@ -50,7 +54,7 @@ class FakeBackend:
         return Ruleset(
             tuple(
                 table
-                for family in _FAMILIES
+                for family in FAMILIES
                 for table in iptables_save.parse(self.dump(family), family).tables
             )
         )
@@ -74,14 +78,7 @@ class FakeBackend:
 
     def target(self, ruleset: Ruleset) -> Ruleset:
         """Lower to both families."""
-        lowered = [render.lower(ruleset, family) for family in _FAMILIES]
-        return Ruleset(
-            tuple(
-                Table(t.family, t.name, tuple(c for c in t.chains if c.rules or not c.base))
-                for one in lowered
-                for t in one.tables
-            )
-        )
+        return both_families(ruleset)
 
     def made(self, ruleset: Ruleset, observed: Ruleset) -> tuple[str, ...]:
         """Name nothing."""
@@ -94,7 +91,9 @@ class FakeBackend:
         """Give one step for each family that changes."""
         del made
         own = self.own(observed)
-        texts = {f: transition(_of(target, f), _of(own, f), self._dialect) for f in _FAMILIES}
+        texts = {
+            f: transition(of_family(target, f), of_family(own, f), self._dialect) for f in FAMILIES
+        }
         return tuple(Step((f,), text, {}) for f, text in texts.items() if text)
 
     def apply(self, step: Step, deadline: Deadline) -> None:
@@ -120,10 +119,6 @@ class FakeBackend:
     def findings(self, target: Ruleset, observed: Ruleset) -> tuple[Finding, ...]:
         """Compare with the target."""
         return tuple(compare(target, self.own(observed), render.words))
-
-
-def _of(ruleset: Ruleset, family: Family) -> Ruleset:
-    return Ruleset(tuple(table for table in ruleset.tables if table.family is family))
 
 
 def _builtin(table: str, chain: str) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from interceptor.backends.drift import Finding, compare, foreign_before
 from interceptor.backends.interface import Step, failure
-from interceptor.backends.iptables_plan import own_part, transition
+from interceptor.backends.iptables_plan import both_families, of_family, own_part, transition
 from interceptor.errors import HostError
 from interceptor.model import Ruleset, Table
 from interceptor.names import Family
@@ -73,14 +73,7 @@ class IptablesBackend:
 
     def target(self, ruleset: Ruleset) -> Ruleset:
         """Lower to both families, as far as the rules are for both."""
-        lowered = [render.lower(ruleset, family) for family in _TOOLS]
-        return Ruleset(
-            tuple(
-                Table(t.family, t.name, tuple(c for c in t.chains if c.rules or not c.base))
-                for one in lowered
-                for t in one.tables
-            )
-        )
+        return both_families(ruleset)
 
     def made(self, ruleset: Ruleset, observed: Ruleset) -> tuple[str, ...]:
         """Name tables that are not there yet; those of iptables-legacy stay until the end."""
@@ -99,7 +92,7 @@ class IptablesBackend:
         own = self.own(observed)
         steps = []
         for family in _TOOLS:
-            new, old = _of(target, family), _of(own, family)
+            new, old = of_family(target, family), of_family(own, family)
             text = transition(new, old, self._dialect)
             if text:
                 steps.append(self._restore_step(family, text))
@@ -181,10 +174,6 @@ class IptablesBackend:
             and _holds_only(table, own.table(table.family, table.name))
         ]
         return [Step((nft, "-f", "-"), "".join(empty), {})] if nft and empty else []
-
-
-def _of(ruleset: Ruleset, family: Family) -> Ruleset:
-    return Ruleset(tuple(table for table in ruleset.tables if table.family is family))
 
 
 def _holds_only(table: Table, ours: Table | None) -> bool:

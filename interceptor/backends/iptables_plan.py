@@ -11,10 +11,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from interceptor.model import Chain, Rule, Ruleset, Table
-from interceptor.render.iptables import words
+from interceptor.names import Family
+from interceptor.render.iptables import lower, words
 
 if TYPE_CHECKING:
     from interceptor.dialect import Dialect
+
+
+FAMILIES = (Family.IP, Family.IP6)
 
 
 def own_part(observed: Ruleset, dialect: Dialect) -> Ruleset:
@@ -32,6 +36,22 @@ def own_part(observed: Ruleset, dialect: Dialect) -> Ruleset:
         if chains:
             tables.append(Table(table.family, table.name, tuple(chains)))
     return Ruleset(tuple(tables))
+
+
+def both_families(ruleset: Ruleset) -> Ruleset:
+    """Lower rules to each family they are for; built-in chains without a rule of ours drop out."""
+    return Ruleset(
+        tuple(
+            Table(t.family, t.name, tuple(c for c in t.chains if c.rules or not c.base))
+            for family in FAMILIES
+            for t in lower(ruleset, family).tables
+        )
+    )
+
+
+def of_family(ruleset: Ruleset, family: Family) -> Ruleset:
+    """Give the tables of one family."""
+    return Ruleset(tuple(table for table in ruleset.tables if table.family is family))
 
 
 def transition(target: Ruleset, own: Ruleset, dialect: Dialect) -> str:

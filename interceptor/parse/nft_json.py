@@ -7,37 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from interceptor import model
 from interceptor.errors import ParseError
-from interceptor.model import (
-    Accept,
-    Action,
-    Base,
-    Chain,
-    ConnectionState,
-    Continue,
-    Destination,
-    DestinationPort,
-    Drop,
-    FamilyIs,
-    Gid,
-    Goto,
-    InInterface,
-    Jump,
-    Match,
-    OutInterface,
-    PacketMark,
-    Protocol,
-    Redirect,
-    Return,
-    Rule,
-    Ruleset,
-    Source,
-    SourcePort,
-    Table,
-    Uid,
-    Unreadable,
-    UnreadableAction,
-)
 from interceptor.names import ChainType, Family, Hook
 from interceptor.values import Ids, Interfaces, Mark, Marks, Network, Networks, Ports
 
@@ -47,7 +18,11 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 _FAMILIES = frozenset(Family)
-_VERDICTS: dict[str, Action] = {"accept": Accept(), "drop": Drop(), "return": Return()}
+_VERDICTS: dict[str, model.Action] = {
+    "accept": model.Accept(),
+    "drop": model.Drop(),
+    "return": model.Return(),
+}
 _WITHOUT_MEANING = frozenset({"counter", "log", "comment"})
 
 
@@ -55,7 +30,7 @@ class _UnknownError(Exception):
     """A statement or expression in a shape nobody here understands."""
 
 
-def parse(text: str | bytes) -> Ruleset:
+def parse(text: str | bytes) -> model.Ruleset:
     """Read what nft lists; what nobody here understands is kept as unreadable.
 
     Tables of families that carry no IP packets by themselves (arp, bridge, netdev) are left out.
@@ -95,14 +70,14 @@ class _Listing:
         elif kind in ("set", "map"):
             self._sets[*table, body["name"]] = body.get("elem", [])
 
-    def ruleset(self) -> Ruleset:
-        return Ruleset(
+    def ruleset(self) -> model.Ruleset:
+        return model.Ruleset(
             tuple(
-                Table(
+                model.Table(
                     Family(family),
                     name,
                     tuple(
-                        Chain(
+                        model.Chain(
                             chain,
                             tuple(self._rule(body, family, name) for body in rules),
                             _base(head),
@@ -114,9 +89,9 @@ class _Listing:
             )
         )
 
-    def _rule(self, body: Json, family: str, table: str) -> Rule:
-        matches: list[Match] = []
-        action: Action = Continue()
+    def _rule(self, body: Json, family: str, table: str) -> model.Rule:
+        matches: list[model.Match] = []
+        action: model.Action = model.Continue()
         for statement in body.get("expr", []):
             [(kind, value)] = statement.items()
             if kind in _WITHOUT_MEANING:
@@ -125,12 +100,12 @@ class _Listing:
                 try:
                     matches += self._match(value, family, table)
                 except (_UnknownError, ValueError):
-                    matches.append(Unreadable(_plain(statement)))
+                    matches.append(model.Unreadable(_plain(statement)))
             else:
                 action = _action(kind, value, statement)
-        return Rule(tuple(matches), action, body.get("comment", "").replace("\\\\", "\\"))
+        return model.Rule(tuple(matches), action, body.get("comment", "").replace("\\\\", "\\"))
 
-    def _match(self, body: Json, family: str, table: str) -> Iterator[Match]:
+    def _match(self, body: Json, family: str, table: str) -> Iterator[model.Match]:
         operator, left, right = body["op"], body["left"], body["right"]
         if operator not in ("==", "!=", "in"):
             raise _UnknownError
@@ -145,49 +120,53 @@ class _Listing:
         yield from _known(left, members, negated=negated)
 
 
-def _known(left: Json, members: list[Any], *, negated: bool) -> Iterator[Match]:
+def _known(left: Json, members: list[Any], *, negated: bool) -> Iterator[model.Match]:
     match left:
         case {"meta": {"key": key}}:
             yield _meta(key, members, negated=negated)
         case {"&": [{"meta": {"key": "mark"}}, int(mask)]}:
             marks = tuple(Mark(_number(member), mask) for member in members)
-            yield PacketMark(Marks(marks), negated=negated)
+            yield model.PacketMark(Marks(marks), negated=negated)
         case {"payload": {"protocol": "ip" | "ip6", "field": "saddr" | "daddr" as field}}:
-            kind = Source if field == "saddr" else Destination
+            kind = model.Source if field == "saddr" else model.Destination
             networks = Networks.of(n for member in members for n in _networks(member))
             yield kind(networks, negated=negated)
         case {"payload": {"protocol": protocol, "field": "sport" | "dport" as field}}:
             if protocol != "th":
-                yield Protocol(protocol)
-            port_kind = SourcePort if field == "sport" else DestinationPort
+                yield model.Protocol(protocol)
+            port_kind = model.SourcePort if field == "sport" else model.DestinationPort
             yield port_kind(Ports.of(*map(_range, members)), negated=negated)
         case {"ct": {"key": "state"}}:
             states = [
                 s for member in members for s in (member if isinstance(member, list) else [member])
             ]
-            yield ConnectionState(
+            yield model.ConnectionState(
                 tuple(sorted(str(state).upper() for state in states)), negated=negated
             )
         case _:
             raise _UnknownError
 
 
-def _meta(key: str, members: list[Any], *, negated: bool) -> Match:
+def _meta(key: str, members: list[Any], *, negated: bool) -> model.Match:
     match key:
         case "iifname" | "oifname":
             names = [f"{m[:-1]}+" if m.endswith("*") else m for m in map(_text, members)]
-            kind = InInterface if key == "iifname" else OutInterface
+            kind = model.InInterface if key == "iifname" else model.OutInterface
             return kind(Interfaces(tuple(sorted(names))), negated=negated)
         case "skuid":
-            return Uid(Ids.of(*map(_range, members)), negated=negated)
+            return model.Uid(Ids.of(*map(_range, members)), negated=negated)
         case "skgid":
-            return Gid(Ids.of(*map(_range, members)), negated=negated)
+            return model.Gid(Ids.of(*map(_range, members)), negated=negated)
         case "mark":
-            return PacketMark(Marks(tuple(Mark(_number(m)) for m in members)), negated=negated)
+            return model.PacketMark(
+                Marks(tuple(Mark(_number(m)) for m in members)), negated=negated
+            )
         case "nfproto" if members in (["ipv4"], ["ipv6"]):
-            return FamilyIs(Family.IP if members == ["ipv4"] else Family.IP6, negated=negated)
+            return model.FamilyIs(
+                Family.IP if members == ["ipv4"] else Family.IP6, negated=negated
+            )
         case "l4proto" if len(members) == 1:
-            return Protocol(str(members[0]), negated=negated)
+            return model.Protocol(str(members[0]), negated=negated)
         case _:
             raise _UnknownError
 
@@ -226,30 +205,30 @@ def _networks(member: Any) -> Iterator[Network]:
             raise _UnknownError
 
 
-def _action(kind: str, value: Any, statement: Json) -> Action:
+def _action(kind: str, value: Any, statement: Json) -> model.Action:
     match kind, value:
         case (("accept" | "drop" | "return"), _):
             return _VERDICTS[kind]
         case "continue", _:
-            return Continue()
+            return model.Continue()
         case "jump", {"target": str(target)}:
-            return Jump(target)
+            return model.Jump(target)
         case "goto", {"target": str(target)}:
-            return Goto(target)
+            return model.Goto(target)
         case "redirect", {"port": int(port), **more} if not more:
-            return Redirect(port)
+            return model.Redirect(port)
         case _:
-            return UnreadableAction(_plain(statement))
+            return model.UnreadableAction(_plain(statement))
 
 
 def _plain(statement: Json) -> str:
     return msgspec.json.encode(statement).decode()
 
 
-def _base(head: Json) -> Base | None:
+def _base(head: Json) -> model.Base | None:
     if "hook" not in head or head["hook"] not in frozenset(Hook):
         return None
-    return Base(
+    return model.Base(
         ChainType(head["type"]),
         Hook(head["hook"]),
         head["prio"],

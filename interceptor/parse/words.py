@@ -14,31 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from interceptor.model import (
-    Accept,
-    Action,
-    ConnectionState,
-    Continue,
-    Destination,
-    DestinationPort,
-    Drop,
-    Gid,
-    Goto,
-    InInterface,
-    Jump,
-    Match,
-    OutInterface,
-    PacketMark,
-    Protocol,
-    Redirect,
-    Return,
-    Rule,
-    Source,
-    SourcePort,
-    Uid,
-    Unreadable,
-    UnreadableAction,
-)
+from interceptor import model
 from interceptor.values import Ids, Interfaces, Marks, Networks, Ports, merge
 
 if TYPE_CHECKING:
@@ -61,32 +37,36 @@ class Kind(StrEnum):
 
 class _Option(msgspec.Struct, frozen=True):
     kind: Kind
-    match: Callable[..., Match]
+    match: Callable[..., model.Match]
 
 
 _OPTIONS: dict[tuple[str, str], _Option] = {
-    ("", "-i"): _Option(Kind.INTERFACES, InInterface),
-    ("", "-o"): _Option(Kind.INTERFACES, OutInterface),
-    ("", "-s"): _Option(Kind.NETWORKS, Source),
-    ("", "-d"): _Option(Kind.NETWORKS, Destination),
-    ("", "-p"): _Option(Kind.PROTOCOL, Protocol),
-    ("tcp", "--sport"): _Option(Kind.PORTS, SourcePort),
-    ("tcp", "--dport"): _Option(Kind.PORTS, DestinationPort),
-    ("udp", "--sport"): _Option(Kind.PORTS, SourcePort),
-    ("udp", "--dport"): _Option(Kind.PORTS, DestinationPort),
-    ("multiport", "--sports"): _Option(Kind.PORTS, SourcePort),
-    ("multiport", "--dports"): _Option(Kind.PORTS, DestinationPort),
-    ("owner", "--uid-owner"): _Option(Kind.IDS, Uid),
-    ("owner", "--gid-owner"): _Option(Kind.IDS, Gid),
-    ("mark", "--mark"): _Option(Kind.MARKS, PacketMark),
-    ("conntrack", "--ctstate"): _Option(Kind.STATES, ConnectionState),
-    ("state", "--state"): _Option(Kind.STATES, ConnectionState),
+    ("", "-i"): _Option(Kind.INTERFACES, model.InInterface),
+    ("", "-o"): _Option(Kind.INTERFACES, model.OutInterface),
+    ("", "-s"): _Option(Kind.NETWORKS, model.Source),
+    ("", "-d"): _Option(Kind.NETWORKS, model.Destination),
+    ("", "-p"): _Option(Kind.PROTOCOL, model.Protocol),
+    ("tcp", "--sport"): _Option(Kind.PORTS, model.SourcePort),
+    ("tcp", "--dport"): _Option(Kind.PORTS, model.DestinationPort),
+    ("udp", "--sport"): _Option(Kind.PORTS, model.SourcePort),
+    ("udp", "--dport"): _Option(Kind.PORTS, model.DestinationPort),
+    ("multiport", "--sports"): _Option(Kind.PORTS, model.SourcePort),
+    ("multiport", "--dports"): _Option(Kind.PORTS, model.DestinationPort),
+    ("owner", "--uid-owner"): _Option(Kind.IDS, model.Uid),
+    ("owner", "--gid-owner"): _Option(Kind.IDS, model.Gid),
+    ("mark", "--mark"): _Option(Kind.MARKS, model.PacketMark),
+    ("conntrack", "--ctstate"): _Option(Kind.STATES, model.ConnectionState),
+    ("state", "--state"): _Option(Kind.STATES, model.ConnectionState),
 }
 """(module, option) -> value and match; module "" is iptables itself."""
 
 _PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp", "58": "ipv6-icmp", "icmpv6": "ipv6-icmp"}
 _ANY_PROTOCOL = frozenset({"0", "all"})
-_VERDICTS: dict[str, Action] = {"ACCEPT": Accept(), "DROP": Drop(), "RETURN": Return()}
+_VERDICTS: dict[str, model.Action] = {
+    "ACCEPT": model.Accept(),
+    "DROP": model.Drop(),
+    "RETURN": model.Return(),
+}
 _TARGET_WORDS = frozenset({"-j", "--jump", "-g", "--goto"})
 
 
@@ -160,12 +140,12 @@ class WordReader:
         self._strict = strict
         self._at = 0
         self._module = ""
-        self._matches: list[Match] = []
+        self._matches: list[model.Match] = []
         self._why = ""
 
-    def read(self, text: str = "") -> Rule:
+    def read(self, text: str = "") -> model.Rule:
         """Read all of it; ``text`` is kept as the line it came from."""
-        action: Action = Continue()
+        action: model.Action = model.Continue()
         while self._at < len(self._words):
             word = self._take()
             negated = word == "!"
@@ -180,7 +160,7 @@ class WordReader:
                 self._why = self._value(Kind.TEXT)
             else:
                 self._read_option(word, negated=negated)
-        return Rule(tuple(self._matches), action, self._why, text)
+        return model.Rule(tuple(self._matches), action, self._why, text)
 
     def _take(self) -> str:
         if self._at == len(self._words):
@@ -199,7 +179,7 @@ class WordReader:
         return None
 
     def _protocol(self) -> str:
-        return next((m.protocol for m in self._matches if isinstance(m, Protocol)), "")
+        return next((m.protocol for m in self._matches if isinstance(m, model.Protocol)), "")
 
     def _read_option(self, word: str, *, negated: bool) -> None:
         start = self._at - 1
@@ -214,7 +194,7 @@ class WordReader:
                 raise
             self._unread(start, negated=negated)
             return
-        if option.match is Protocol and value in _ANY_PROTOCOL and not negated:
+        if option.match is model.Protocol and value in _ANY_PROTOCOL and not negated:
             return
         self._matches.append(option.match(value, negated=negated))
 
@@ -227,7 +207,7 @@ class WordReader:
             self._at += 1
         words = " ".join(self._words[start : self._at])
         module = f"-m {self._module} " if words.startswith("--") and self._module else ""
-        self._matches.append(Unreadable(module + words, negated=negated))
+        self._matches.append(model.Unreadable(module + words, negated=negated))
 
     def _read_unknown_module(self) -> None:
         """Keep a module that has no options known here as it is, up to what follows it."""
@@ -242,23 +222,23 @@ class WordReader:
         ):
             self._at += 1
         words = " ".join(("-m", self._module, *self._words[start : self._at]))
-        self._matches.append(Unreadable(words))
+        self._matches.append(model.Unreadable(words))
 
-    def _read_target(self, *, goto: bool) -> Action:
+    def _read_target(self, *, goto: bool) -> model.Action:
         name = self._value(Kind.TEXT)
         rest = self._words[self._at :]
         self._at = len(self._words)
         if name in self._chains:
-            return Goto(name) if goto else Jump(name)
+            return model.Goto(name) if goto else model.Jump(name)
         if name in _VERDICTS and not rest:
             return _VERDICTS[name]
         match name, rest:
             case "REDIRECT", ["--to-ports", port]:
                 try:
-                    return Redirect(self._values(Kind.PORT, port))
+                    return model.Redirect(self._values(Kind.PORT, port))
                 except ValueError:
                     if self._strict:
                         raise
         if self._strict:
             raise ValueError(f"{' '.join((name, *rest))!r} is neither a chain here nor an action")
-        return UnreadableAction(" ".join((name, *rest)))
+        return model.UnreadableAction(" ".join((name, *rest)))

@@ -6,36 +6,8 @@ import re
 from itertools import product
 from typing import TYPE_CHECKING, assert_never
 
+from interceptor import model
 from interceptor.errors import RulesetError
-from interceptor.model import (
-    Accept,
-    Action,
-    Chain,
-    ConnectionState,
-    Continue,
-    Destination,
-    DestinationPort,
-    Drop,
-    FamilyIs,
-    Gid,
-    Goto,
-    InInterface,
-    Jump,
-    Match,
-    OutInterface,
-    PacketMark,
-    Protocol,
-    Redirect,
-    Return,
-    Rule,
-    Ruleset,
-    Source,
-    SourcePort,
-    Table,
-    Uid,
-    Unreadable,
-    UnreadableAction,
-)
 from interceptor.values import Ids, Interfaces, Marks, Networks, Ports
 
 if TYPE_CHECKING:
@@ -49,20 +21,20 @@ MULTIPORT_SLOTS = 15
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def lower(ruleset: Ruleset, family: Family) -> Ruleset:
+def lower(ruleset: model.Ruleset, family: Family) -> model.Ruleset:
     """Give the rules of one family as iptables can hold them: one element a match.
 
     Raises:
         RulesetError: a negated set of networks or interfaces with several members, which a
             single iptables rule cannot say.
     """
-    return Ruleset(
+    return model.Ruleset(
         tuple(
-            Table(
+            model.Table(
                 family,
                 table.name,
                 tuple(
-                    Chain(
+                    model.Chain(
                         c.name, tuple(r for rule in c.rules for r in _split(rule, family)), c.base
                     )
                     for c in table.chains
@@ -74,44 +46,46 @@ def lower(ruleset: Ruleset, family: Family) -> Ruleset:
     )
 
 
-def _split(rule: Rule, family: Family) -> Iterator[Rule]:
+def _split(rule: model.Rule, family: Family) -> Iterator[model.Rule]:
     """Give the rules that together mean this one; none if it cannot match in the family."""
     choices = [list(_alternatives(match, family)) for match in rule.matches]
     for chosen in product(*choices):
         matches = tuple(match for several in chosen for match in several)
-        yield Rule(matches, rule.action, rule.why)
+        yield model.Rule(matches, rule.action, rule.why)
 
 
-def _alternatives(match: Match, family: Family) -> Iterator[tuple[Match, ...]]:
+def _alternatives(match: model.Match, family: Family) -> Iterator[tuple[model.Match, ...]]:
     """Give the ways a match can hold, each as matches that hold together."""
     match match:
-        case FamilyIs():
+        case model.FamilyIs():
             if (match.family is family) != match.negated:
                 yield ()
-        case Source() | Destination():
+        case model.Source() | model.Destination():
             yield from _network_alternatives(match, family)
-        case InInterface() | OutInterface():
+        case model.InInterface() | model.OutInterface():
             singles = [
                 type(match)(Interfaces((n,)), negated=match.negated)
                 for n in match.interfaces.names
             ]
             yield from _any_or_all(singles, "interfaces", can_combine=False)
-        case SourcePort() | DestinationPort():
+        case model.SourcePort() | model.DestinationPort():
             chunks = [type(match)(Ports(c), negated=match.negated) for c in _chunks(match.ports)]
             yield from _any_or_all(chunks, "ports")
-        case Uid() | Gid():
+        case model.Uid() | model.Gid():
             ids = [type(match)(Ids((r,)), negated=match.negated) for r in match.ids.ranges]
             yield from _any_or_all(ids, "ids")
-        case PacketMark():
-            marks = [PacketMark(Marks((m,)), negated=match.negated) for m in match.marks.marks]
+        case model.PacketMark():
+            marks = [
+                model.PacketMark(Marks((m,)), negated=match.negated) for m in match.marks.marks
+            ]
             yield from _any_or_all(marks, "marks")
         case _:
             yield (match,)
 
 
 def _network_alternatives(
-    match: Source | Destination, family: Family
-) -> Iterator[tuple[Match, ...]]:
+    match: model.Source | model.Destination, family: Family
+) -> Iterator[tuple[model.Match, ...]]:
     if match.networks.covers(family):
         if not match.negated:
             yield ()
@@ -125,8 +99,8 @@ def _network_alternatives(
 
 
 def _any_or_all(
-    matches: Sequence[Match], what: str, *, can_combine: bool = True
-) -> Iterator[tuple[Match, ...]]:
+    matches: Sequence[model.Match], what: str, *, can_combine: bool = True
+) -> Iterator[tuple[model.Match, ...]]:
     """A set holds if any member does; a negated one if all negated members do."""
     if not any(match.negated for match in matches):
         yield from ((match,) for match in matches)
@@ -154,7 +128,7 @@ def _chunks(ports: Ports) -> Iterator[tuple[tuple[int, int], ...]]:
         yield tuple(chunk)
 
 
-def text(lowered: Ruleset) -> str:
+def text(lowered: model.Ruleset) -> str:
     """Write lowered tables for ``iptables-restore``; loading it flushes what those tables held."""
     return "".join(
         "\n".join(
@@ -169,13 +143,13 @@ def text(lowered: Ruleset) -> str:
     )
 
 
-def declaration(chain: Chain) -> str:
+def declaration(chain: model.Chain) -> str:
     """Write the line that makes a chain, or flushes it if it is there."""
     policy = chain.base.policy.upper() if chain.base else "-"
     return f":{chain.name} {policy} [0:0]"
 
 
-def words(rule: Rule) -> str:
+def words(rule: model.Rule) -> str:
     """Write one lowered rule, in the order ``iptables-save`` has."""
     parts = [*_matches(rule.matches)]
     if rule.why:
@@ -191,55 +165,55 @@ def quote(comment: str) -> str:
     return '"' + re.sub(r"([\"\\'])", r"\\\1", comment) + '"'
 
 
-_ORDER: tuple[type[Match], ...] = (
-    Source,
-    Destination,
-    InInterface,
-    OutInterface,
-    Protocol,
-    SourcePort,
-    DestinationPort,
-    Uid,
-    Gid,
-    PacketMark,
-    ConnectionState,
-    Unreadable,
+_ORDER: tuple[type[model.Match], ...] = (
+    model.Source,
+    model.Destination,
+    model.InInterface,
+    model.OutInterface,
+    model.Protocol,
+    model.SourcePort,
+    model.DestinationPort,
+    model.Uid,
+    model.Gid,
+    model.PacketMark,
+    model.ConnectionState,
+    model.Unreadable,
 )
 
 
-def _matches(matches: Iterable[Match]) -> Iterator[str]:
+def _matches(matches: Iterable[model.Match]) -> Iterator[str]:
     ordered = sorted(matches, key=lambda match: _ORDER.index(type(match)))
-    protocol = next((m.protocol for m in ordered if isinstance(m, Protocol)), "")
+    protocol = next((m.protocol for m in ordered if isinstance(m, model.Protocol)), "")
     for match in ordered:
         yield _match(match, protocol)
 
 
-def _match(match: Match, protocol: str) -> str:
+def _match(match: model.Match, protocol: str) -> str:
     no = "! " if match.negated else ""
     match match:
-        case Source(networks):
+        case model.Source(networks):
             return f"{no}-s {networks}"
-        case Destination(networks):
+        case model.Destination(networks):
             return f"{no}-d {networks}"
-        case InInterface(interfaces):
+        case model.InInterface(interfaces):
             return f"{no}-i {interfaces}"
-        case OutInterface(interfaces):
+        case model.OutInterface(interfaces):
             return f"{no}-o {interfaces}"
-        case Protocol(name):
+        case model.Protocol(name):
             return f"{no}-p {name}"
-        case SourcePort(ports):
+        case model.SourcePort(ports):
             return _ports(ports, "sport", no, protocol)
-        case DestinationPort(ports):
+        case model.DestinationPort(ports):
             return _ports(ports, "dport", no, protocol)
-        case Uid(ids):
+        case model.Uid(ids):
             return f"-m owner {no}--uid-owner {ids}"
-        case Gid(ids):
+        case model.Gid(ids):
             return f"-m owner {no}--gid-owner {ids}"
-        case PacketMark(marks):
+        case model.PacketMark(marks):
             return f"-m mark {no}--mark {marks}"
-        case ConnectionState(states):
+        case model.ConnectionState(states):
             return f"-m conntrack {no}--ctstate {','.join(states)}"
-        case Unreadable(unread):
+        case model.Unreadable(unread):
             return f"{no}{unread}"
     raise RulesetError(f"iptables has no words for {type(match).__name__}: lower the rule first")
 
@@ -251,24 +225,24 @@ def _ports(ports: Ports, option: str, no: str, protocol: str) -> str:
     return f"-m multiport {no}--{option}s {','.join(ranges)}"
 
 
-def action(action: Action) -> str:
+def action(action: model.Action) -> str:
     """Write a rule's target."""
     match action:
-        case Continue():
+        case model.Continue():
             return ""
-        case Accept():
+        case model.Accept():
             return "-j ACCEPT"
-        case Drop():
+        case model.Drop():
             return "-j DROP"
-        case Return():
+        case model.Return():
             return "-j RETURN"
-        case Jump(chain):
+        case model.Jump(chain):
             return f"-j {chain}"
-        case Goto(chain):
+        case model.Goto(chain):
             return f"-g {chain}"
-        case Redirect(port):
+        case model.Redirect(port):
             return f"-j REDIRECT --to-ports {port}"
-        case UnreadableAction(unread):
+        case model.UnreadableAction(unread):
             return f"-j {unread}"
         case _:
             assert_never(action)

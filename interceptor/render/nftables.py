@@ -4,36 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
+from interceptor import model
 from interceptor.errors import RulesetError
-from interceptor.model import (
-    Accept,
-    Action,
-    Base,
-    Chain,
-    ConnectionState,
-    Continue,
-    Destination,
-    DestinationPort,
-    Drop,
-    FamilyIs,
-    Gid,
-    Goto,
-    InInterface,
-    Jump,
-    Match,
-    OutInterface,
-    PacketMark,
-    Protocol,
-    Redirect,
-    Return,
-    Rule,
-    Ruleset,
-    Source,
-    SourcePort,
-    Table,
-    Uid,
-    UnreadableAction,
-)
 from interceptor.names import Family
 from interceptor.values import FULL_MASK, Marks, Networks
 
@@ -44,13 +16,13 @@ if TYPE_CHECKING:
     from interceptor.values import Ids, Interfaces, Ports
 
 
-def lower(ruleset: Ruleset, dialect: Dialect) -> Ruleset:
+def lower(ruleset: model.Ruleset, dialect: Dialect) -> model.Ruleset:
     """Give the tables as nft holds them: family inet, nft names, one family an address match.
 
     A table of a single family becomes one of both whose base chains look at that family alone:
     a change of families then replaces rules in one table and never leaves a second behind.
     """
-    tables: dict[str, list[Chain]] = {}
+    tables: dict[str, list[model.Chain]] = {}
     for table in ruleset.tables:
         names = {
             chain.name: dialect.nft_chain(table.name, chain.name, base=chain.base is not None)
@@ -61,21 +33,27 @@ def lower(ruleset: Ruleset, dialect: Dialect) -> Ruleset:
             rules = tuple(
                 r for rule in chain.rules for r in _lower_rule(rule, table, chain, names)
             )
-            chains.append(Chain(names[chain.name], rules, chain.base))
-    return Ruleset(tuple(Table(Family.INET, name, tuple(c)) for name, c in tables.items()))
+            chains.append(model.Chain(names[chain.name], rules, chain.base))
+    return model.Ruleset(
+        tuple(model.Table(Family.INET, name, tuple(c)) for name, c in tables.items())
+    )
 
 
-def _lower_rule(rule: Rule, table: Table, chain: Chain, names: dict[str, str]) -> Iterator[Rule]:
+def _lower_rule(
+    rule: model.Rule, table: model.Table, chain: model.Chain, names: dict[str, str]
+) -> Iterator[model.Rule]:
     action = rule.action
     match action:
-        case Jump(target):
-            action = Jump(names[target])
-        case Goto(target):
-            action = Goto(names[target])
+        case model.Jump(target):
+            action = model.Jump(names[target])
+        case model.Goto(target):
+            action = model.Goto(names[target])
     guarded = chain.base is not None and table.family is not Family.INET
-    if not guarded and not any(isinstance(m, Source | Destination) for m in rule.matches):
+    if not guarded and not any(
+        isinstance(m, model.Source | model.Destination) for m in rule.matches
+    ):
         for matches in _one_mark(rule.matches):
-            yield Rule(matches, action, rule.why)
+            yield model.Rule(matches, action, rule.why)
         return
     for family in table.family.members:
         held = [_in_family(match, family) for match in rule.matches]
@@ -83,15 +61,15 @@ def _lower_rule(rule: Rule, table: Table, chain: Chain, names: dict[str, str]) -
             continue
         matches = tuple(m for several in held if several is not None for m in several)
         # An address match speaks for its family; without one the rule must say it.
-        if not any(isinstance(m, Source | Destination) for m in matches):
-            matches = (FamilyIs(family), *matches)
+        if not any(isinstance(m, model.Source | model.Destination) for m in matches):
+            matches = (model.FamilyIs(family), *matches)
         for single in _one_mark(matches):
-            yield Rule(single, action, rule.why)
+            yield model.Rule(single, action, rule.why)
 
 
-def _in_family(match: Match, family: Family) -> tuple[Match, ...] | None:
+def _in_family(match: model.Match, family: Family) -> tuple[model.Match, ...] | None:
     """Give what is left of a match in one family; ``None`` if it can never hold there."""
-    if not isinstance(match, Source | Destination):
+    if not isinstance(match, model.Source | model.Destination):
         return (match,)
     part = match.networks.part(family)
     if match.networks.covers(family):
@@ -101,11 +79,13 @@ def _in_family(match: Match, family: Family) -> tuple[Match, ...] | None:
     return (type(match)(Networks.of(part), negated=match.negated),)
 
 
-def _one_mark(matches: tuple[Match, ...]) -> Iterator[tuple[Match, ...]]:
+def _one_mark(matches: tuple[model.Match, ...]) -> Iterator[tuple[model.Match, ...]]:
     """Marks with masks of their own cannot share a set: one rule each."""
     for at, match in enumerate(matches):
-        if isinstance(match, PacketMark) and len(match.marks.marks) > 1:
-            singles = [PacketMark(Marks((m,)), negated=match.negated) for m in match.marks.marks]
+        if isinstance(match, model.PacketMark) and len(match.marks.marks) > 1:
+            singles = [
+                model.PacketMark(Marks((m,)), negated=match.negated) for m in match.marks.marks
+            ]
             alternatives = [tuple(singles)] if match.negated else [(s,) for s in singles]
             for chosen in alternatives:
                 yield from _one_mark((*matches[:at], *chosen, *matches[at + 1 :]))
@@ -113,12 +93,12 @@ def _one_mark(matches: tuple[Match, ...]) -> Iterator[tuple[Match, ...]]:
     yield matches
 
 
-def text(lowered: Ruleset) -> str:
+def text(lowered: model.Ruleset) -> str:
     """Write lowered tables as a script that ``nft -f`` adds to what is there."""
     return "".join(table_text(table) for table in lowered.tables)
 
 
-def table_text(table: Table) -> str:
+def table_text(table: model.Table) -> str:
     """Write one table with its chains.
 
     Sets stay within their rule: the kernel keeps them apart and looks them up as it does named
@@ -134,20 +114,22 @@ def table_text(table: Table) -> str:
     return f"table {table.family} {table.name} {{\n" + "\n".join(chains) + "}\n"
 
 
-def base_text(base: Base) -> str:
+def base_text(base: model.Base) -> str:
     """Write what ties a chain to its hook."""
     return f"type {base.type} hook {base.hook} priority {base.priority}; policy {base.policy};"
 
 
-def words(rule: Rule) -> str:
+def words(rule: model.Rule) -> str:
     """Write one lowered rule."""
-    protocols = [m.protocol for m in rule.matches if isinstance(m, Protocol) and not m.negated]
-    has_ports = any(isinstance(m, SourcePort | DestinationPort) for m in rule.matches)
+    protocols = [
+        m.protocol for m in rule.matches if isinstance(m, model.Protocol) and not m.negated
+    ]
+    has_ports = any(isinstance(m, model.SourcePort | model.DestinationPort) for m in rule.matches)
     parts = [
         _match(match, protocols[0] if protocols else "")
         for match in rule.matches
         # "tcp dport 22" says tcp already.
-        if not (isinstance(match, Protocol) and not match.negated and has_ports)
+        if not (isinstance(match, model.Protocol) and not match.negated and has_ports)
     ]
     parts += ["counter", _action(rule.action)]
     if rule.why:
@@ -155,33 +137,33 @@ def words(rule: Rule) -> str:
     return " ".join(part for part in parts if part)
 
 
-def _match(match: Match, protocol: str) -> str:
+def _match(match: model.Match, protocol: str) -> str:
     no = "!= " if match.negated else ""
     match match:
-        case FamilyIs(family):
+        case model.FamilyIs(family):
             return f"meta nfproto {no}{'ipv4' if family is Family.IP else 'ipv6'}"
-        case InInterface(interfaces):
+        case model.InInterface(interfaces):
             return f"iifname {no}{_interfaces(interfaces)}"
-        case OutInterface(interfaces):
+        case model.OutInterface(interfaces):
             return f"oifname {no}{_interfaces(interfaces)}"
-        case Source(networks):
+        case model.Source(networks):
             return _address(networks, "saddr", no)
-        case Destination(networks):
+        case model.Destination(networks):
             return _address(networks, "daddr", no)
-        case Protocol(name):
+        case model.Protocol(name):
             return f"meta l4proto {no}{name}"
-        case SourcePort(ports):
+        case model.SourcePort(ports):
             return f"{protocol} sport {no}{_numbers(ports)}"
-        case DestinationPort(ports):
+        case model.DestinationPort(ports):
             return f"{protocol} dport {no}{_numbers(ports)}"
-        case Uid(ids):
+        case model.Uid(ids):
             return f"meta skuid {no}{_numbers(ids)}"
-        case Gid(ids):
+        case model.Gid(ids):
             return f"meta skgid {no}{_numbers(ids)}"
-        case PacketMark(Marks((mark,))):
+        case model.PacketMark(Marks((mark,))):
             masked = "" if mark.mask == FULL_MASK else f"and {mark.mask:#x} "
             return f"meta mark {masked}{no or '== '}{mark.value:#x}"
-        case ConnectionState(states):
+        case model.ConnectionState(states):
             return f"ct state {no}{_set([state.lower() for state in states])}"
     raise RulesetError(f"nft has no words for {type(match).__name__}")
 
@@ -205,23 +187,23 @@ def _set(members: list[str]) -> str:
     return members[0] if len(members) == 1 else "{ " + ", ".join(members) + " }"
 
 
-def _action(action: Action) -> str:
+def _action(action: model.Action) -> str:
     match action:
-        case Continue():
+        case model.Continue():
             return ""
-        case Accept():
+        case model.Accept():
             return "accept"
-        case Drop():
+        case model.Drop():
             return "drop"
-        case Return():
+        case model.Return():
             return "return"
-        case Jump(chain):
+        case model.Jump(chain):
             return f"jump {chain}"
-        case Goto(chain):
+        case model.Goto(chain):
             return f"goto {chain}"
-        case Redirect(port):
+        case model.Redirect(port):
             return f"redirect to :{port}"
-        case UnreadableAction(unread):
+        case model.UnreadableAction(unread):
             raise RulesetError(f"nft has no words for the action {unread!r}")
         case _:
             assert_never(action)

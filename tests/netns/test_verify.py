@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import time
+from ipaddress import IPv4Address
 
+import msgspec
 import pytest
 
+from interceptor.analysis.packet import Direct, Packet, Redirected
+from interceptor.model import Ruleset
+from interceptor.names import Family
+from interceptor.verify.echo import client_socket
+from interceptor.verify.named import Identity, Named
+from interceptor.verify.probe import Probe, Way
+from interceptor.verify.prober import prober
 from tests.lab.paths import NFTABLES, RulePath, done_well, interceptor
 from tests.lab.pod import POD, Pod
 from tests.lab.traffic import recorder
@@ -99,6 +108,28 @@ def test_a_proxy_in_the_way_is_recognised(pod: Pod, rule_path: RulePath) -> None
     with recorder(pod.pod, 15001, 15006):
         done = done_well("verify", "--output", "json", namespace=pod.pod)
     assert done.json["proxy_ports"] == [15006, 15001]
+
+
+def test_a_lost_original_destination_is_no_success(pod: Pod) -> None:
+    """Whoever ends at the proxy's port without translation cannot be passed on by it."""
+    address = IPv4Address("127.0.0.1")
+    packet = Packet(protocol="tcp", source=address, destination=address, destination_port=80)
+    with pod.pod, prober(Named.of(Ruleset()), Family.IP, None) as probes:
+        me = Identity("the app", 1000, 1000)
+        straight = msgspec.structs.replace(packet, destination_port=probes.free_port)
+        probe = Probe(Way.LOCAL, "straight to the listener", me, straight, Direct(), "")
+        assert probes.run(probe).ok
+        client = client_socket(Family.IP, "tcp")
+        with client:
+            client.settimeout(2)
+            client.connect((str(address), probes.free_port))
+            end = probes._find_end(client)
+            assert end is not None
+            client.settimeout(0)
+            wanted = msgspec.structs.replace(probe, packet=packet, expected=Redirected(end.port))
+            result = probes._judge(client, wanted, end, Redirected(end.port))
+    assert not result.ok
+    assert "the original destination is lost" in result.note
 
 
 def test_an_app_on_a_kept_port_is_no_trouble(pod: Pod) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from interceptor.cli.exits import DONE, UNVERIFIED
 from interceptor.cli.session import command
+from interceptor.names import Family
 from interceptor.settings import Scope
 from interceptor.sheets.build import build, family_of
 from interceptor.system import facts
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from interceptor.config import Config
     from interceptor.model import Ruleset
     from interceptor.sheets.sheet import Sheet
+
+
+_FAMILIES = {Family.IP: "IPv4", Family.IP6: "IPv6"}
 
 
 def run(session: Session) -> int:
@@ -42,22 +46,21 @@ def verify_and_print(
     rows = [
         [
             "✓" if result.ok else "✗",
+            _FAMILIES[result.probe.packet.family],
             str(result.probe.way),
             result.probe.what,
-            str(result.probe.expected),
-            result.seen,
+            result.seen if result.ok else f"{result.seen}, not {result.probe.expected}",
             result.note or result.probe.why,
         ]
         for result in done.results
     ]
-    columns = ["", "way", "connection", "should", "did", "because"]
+    columns = ["", "family", "way", "connection", "ended", "because"]
     session.printer.table(_facts(done), columns, rows)
     for what in done.not_tried:
         session.printer.talk(f"not tried: {what}")
     failed = sum(not result.ok for result in done.results)
-    proxy = (
-        f"a proxy listens on {done.proxy_ports}" if done.proxy_ports else "no proxy was running"
-    )
+    ports = " and ".join(map(str, done.proxy_ports))
+    proxy = f"a proxy listens on {ports}" if ports else "no proxy was running"
     verdict = f"{failed} went another way" if failed else "all went where they should"
     session.printer.talk(f"{len(done.results)} connections, {verdict}; {proxy}")
     return DONE if done.ok else UNVERIFIED
@@ -70,8 +73,10 @@ def _facts(done: Verified) -> dict[str, Any]:
         "not_tried": list(done.not_tried),
         "connections": [
             {
+                "family": str(result.probe.packet.family),
                 "way": str(result.probe.way),
                 "what": result.probe.what,
+                "destination": result.probe.destination,
                 "expected": str(result.probe.expected),
                 "seen": result.seen,
                 "ok": result.ok,

@@ -98,7 +98,7 @@ class Named(msgspec.Struct, frozen=True, kw_only=True):
         nobody = range(65533, 0, -1)
         uid = next(number for number in nobody if number not in self.uids)
         gid = next(number for number in nobody if number not in self.gids)
-        return Identity("the app", uid, gid)
+        return Identity("app", uid, gid)
 
 
 _FAMILIES = (Family.IP, Family.IP6)

@@ -41,7 +41,10 @@ class Way(StrEnum):
 
 
 class Probe(msgspec.Struct, frozen=True):
-    """One connection to make, what should become of it, and why."""
+    """One connection to make, what should become of it, and why.
+
+    ``what`` names its ends as people do, ``tcp app -> outside:443``; the packet has the addresses.
+    """
 
     way: Way
     what: str
@@ -51,6 +54,13 @@ class Probe(msgspec.Struct, frozen=True):
     why: str
     binds: bool = False
     """Whether the client binds the packet's source address first."""
+
+    @property
+    def destination(self) -> str:
+        """The address and port to connect to."""
+        address = self.packet.destination
+        host = f"[{address}]" if self.packet.family is Family.IP6 else str(address)
+        return f"{host}:{self.packet.destination_port}"
 
 
 class Places(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,9 +116,9 @@ class Planner:
                 destination_port=port,
                 in_interface=p.interface,
             )
-            yield self._probe(Way.INBOUND, "from outside", Hook.PREROUTING, packet)
+            yield self._probe(Way.INBOUND, "outside", Hook.PREROUTING, packet)
         udp = msgspec.structs.replace(packet, protocol="udp", destination_port=p.free_port)
-        yield self._probe(Way.INBOUND, "from outside", Hook.PREROUTING, udp)
+        yield self._probe(Way.INBOUND, "outside", Hook.PREROUTING, udp)
 
     def _outbound(self) -> Iterator[Probe]:
         p = self._places
@@ -134,7 +144,7 @@ class Planner:
             gid=identity.gid,
             mark=identity.mark,
         )
-        probe = self._probe(Way.OUTBOUND, f"by {identity.name}", Hook.OUTPUT, packet, identity)
+        probe = self._probe(Way.OUTBOUND, identity.name, Hook.OUTPUT, packet, identity)
         # With nobody beyond, only what is caught here can answer.
         if self._places.beyond or isinstance(probe.expected, Redirected):
             yield probe
@@ -163,12 +173,22 @@ class Planner:
             gid=identity.gid,
             mark=identity.mark,
         )
-        what = f"by {identity.name}" + (f" from {source}" if binds else "")
-        return self._probe(Way.LOCAL, what, Hook.OUTPUT, packet, identity, binds=binds)
+        who = identity.name + (f" from {source}" if binds else "")
+        return self._probe(Way.LOCAL, who, Hook.OUTPUT, packet, identity, binds=binds)
 
     @property
     def _family(self) -> Family:
         return Family.IP if isinstance(self._places.pod, IPv4Address) else Family.IP6
+
+    def _name(self, packet: Packet) -> str:
+        """Name where a packet goes to; an address that is lent has no other name."""
+        names: dict[Address, str] = {
+            self._places.pod: "pod",
+            self._places.outside: "outside",
+            _LOCALHOST[self._family]: "localhost",
+        }
+        lent = f"[{packet.destination}]" if packet.family is Family.IP6 else packet.destination
+        return names.get(packet.destination, str(lent))
 
     def _probe(
         self,
@@ -184,8 +204,7 @@ class Planner:
         whys = [
             visit.rule.why for visit in found.path if not isinstance(visit.rule.action, Redirect)
         ]
-        host = f"[{packet.destination}]" if packet.family is Family.IP6 else packet.destination
-        what = f"{packet.protocol} {who} to {host}:{packet.destination_port}"
+        what = f"{packet.protocol} {who} -> {self._name(packet)}:{packet.destination_port}"
         return Probe(
             way, what, identity or self._me, packet, found.fate, whys[-1] if whys else "", binds
         )

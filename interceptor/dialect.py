@@ -1,48 +1,64 @@
-"""How a mesh names its things in each kernel language, which is also how they are found again."""
+"""How a sheet names its things in a kernel, and by which names ours are found again.
+
+The two are apart on purpose. Naming belongs to a sheet; ownership belongs to the program:
+``status`` and ``uninstall`` must find what any sheet, version or configuration left, without it.
+"""
 
 from __future__ import annotations
 
 import msgspec
 
+from interceptor.names import PRIORITIES
+
 OWN_PREFIX = "INTERCEPTOR_"
 OWN_TABLE = "interceptor"
-RECORD = "RECORD"
+RECORD_CHAIN = "INTERCEPTOR_RECORD"
+
+
+def nft_name(chain: str) -> str:
+    """Name an iptables chain in nft: in small letters, so that people find it by both names.
+
+    The prefix stays: ``redirect`` alone would be a word of nft's own language.
+    """
+    return chain.lower().replace("_", "-")
+
+
+RECORD_CHAINS = (RECORD_CHAIN, nft_name(RECORD_CHAIN))
+"""The record's chain, in iptables and in nft."""
 
 
 class Dialect(msgspec.Struct, frozen=True):
-    """The names of one sheet.
+    """The names of one sheet: which nft table of family inet its iptables tables go to."""
 
-    ``prefix`` begins the name of each of its iptables chains; a chain that begins so is ours to
-    change and remove. ``nft_tables`` says, for each iptables table the sheet has rows in, which
-    nft table of family inet those go to; such a table is ours as a whole.
-    """
-
-    prefix: str
     nft_tables: dict[str, str]
+
+    def nft_chain(self, table: str, chain: str, *, base: bool) -> str:
+        """Name a chain in nft.
+
+        A base chain is named by its hook, and by the iptables table where several share one nft
+        table.
+        """
+        shared = list(self.nft_tables.values()).count(self.nft_tables[table]) > 1
+        return f"{table}-{nft_name(chain)}" if base and shared else nft_name(chain)
+
+
+class Ownership(msgspec.Struct, frozen=True):
+    """Names that make a thing in a kernel ours: to change, to report on, to remove."""
+
+    chain_prefixes: tuple[str, ...]
+    nft_tables: tuple[str, ...]
 
     def owns_chain(self, name: str) -> bool:
         """Whether an iptables chain is ours."""
-        return name.startswith(self.prefix)
+        return name.startswith(self.chain_prefixes)
 
     def owns_table(self, name: str) -> bool:
-        """Whether an nft table of family inet is ours."""
-        return name in self.nft_tables.values()
-
-    @property
-    def record_chain(self) -> str:
-        """The iptables chain that holds what was recorded at install."""
-        return self.prefix + RECORD
-
-    def nft_chain(self, table: str, chain: str, *, base: bool) -> str:
-        """Name a chain in nft: as in iptables in small letters, so that it is found by both.
-
-        A base chain is named by its hook, and by the iptables table where several share one nft
-        table. The prefix stays: ``redirect`` alone would be a word of nft's own language.
-        """
-        name = chain.lower().replace("_", "-")
-        shared = list(self.nft_tables.values()).count(self.nft_tables[table]) > 1
-        return f"{table}-{name}" if base and shared else name
+        """Whether an nft table of family inet is ours, as a whole."""
+        return name in self.nft_tables
 
 
-OWN = Dialect(OWN_PREFIX, dict.fromkeys(("raw", "mangle", "nat"), OWN_TABLE))
-"""The names of ``sidecar`` and of every sheet a user writes."""
+OWN = Dialect(dict.fromkeys(PRIORITIES, OWN_TABLE))
+"""The naming of ``sidecar`` and of every sheet a user writes."""
+
+OURS = Ownership((OWN_PREFIX,), (OWN_TABLE,))
+"""What is ours."""

@@ -7,6 +7,7 @@ equal when they have the same matches in any order, the same action and the same
 
 from __future__ import annotations
 
+import re
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Literal
 
@@ -14,12 +15,21 @@ import msgspec
 
 from interceptor.errors import RulesetError
 from interceptor.names import CHAIN_NAME_MAX, COMMENT_MAX, ChainType, Family, Hook
+from interceptor.values import INTERFACE_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from interceptor.values import Ids, Interfaces, Marks, Networks, Ports
 
+
+STATES = frozenset({"NEW", "ESTABLISHED", "RELATED", "INVALID", "UNTRACKED", "SNAT", "DNAT"})
+"""Conntrack states (iptables-extensions(8), "conntrack")."""
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_PROTOCOL = re.compile(r"[a-z0-9][a-z0-9-]{0,15}")
+
+_REDIRECT_HOOKS = frozenset({Hook.PREROUTING, Hook.OUTPUT})
 
 PROTOCOLS_WITH_PORTS = frozenset({"tcp", "udp", "sctp", "dccp"})
 
@@ -203,11 +213,15 @@ class Chain(msgspec.Struct, frozen=True):
 
 
 class Table(msgspec.Struct, frozen=True):
-    """Chains that can jump to one another, for packets of one family or of both."""
+    """Chains that can jump to one another, for packets of one family or of both.
+
+    ``flags`` are nft's: ``dormant`` switches the whole table off.
+    """
 
     family: Family
     name: str
     chains: tuple[Chain, ...] = ()
+    flags: tuple[str, ...] = ()
 
     def chain(self, name: str) -> Chain | None:
         """Give the chain of that name."""
@@ -233,8 +247,9 @@ class Ruleset(msgspec.Struct, frozen=True):
         """Check by itself all that kernel tools check late, badly or not at all.
 
         Every jump ends in a chain of its own table (``iptables-restore --test`` on nf_tables
-        lets a missing one pass), no chain can call itself, names and comments fit, translation
-        stands only in nat chains, and ports only beside a protocol that has them.
+        lets a missing one pass), no chain can call itself, names and comments fit, redirects
+        stand only in nat chains at hooks that take them, and ports only beside a protocol that
+        has them.
 
         Raises:
             RulesetError: with the first fault found.
@@ -252,9 +267,10 @@ def _validate_table(table: Table) -> None:
     for chain in table.chains:
         if chain.name in chains:
             raise RulesetError(f"{table.name}: chain {chain.name} is there twice")
-        if not chain.name or len(chain.name) > CHAIN_NAME_MAX:
+        if not 0 < len(chain.name) <= CHAIN_NAME_MAX or not _NAME.fullmatch(chain.name):
             raise RulesetError(
-                f"{table.name}: chain name {chain.name!r} is not 1 to {CHAIN_NAME_MAX} characters"
+                f"{table.name}: {chain.name!r} is no chain name: 1 to {CHAIN_NAME_MAX} letters, "
+                "digits and -_."
             )
         chains[chain.name] = chain
     for chain in table.chains:
@@ -280,17 +296,39 @@ def _check_jump(rule: Rule, chains: dict[str, Chain]) -> None:
 
 
 def check_rule(rule: Rule) -> None:
-    """Check what a rule says by itself: its comment, and ports only beside their protocol."""
+    """Check what a rule says by itself: its texts, and ports only beside their protocol.
+
+    Every text that ends up in a rule's words is checked here, whichever way it came, so that
+    none can be more than a word of its rule.
+    """
     if len(rule.why) > COMMENT_MAX:
         raise RulesetError(f"its why is longer than {COMMENT_MAX} characters")
     if not rule.why.isprintable() or '"' in rule.why:
         raise RulesetError("its why has characters that do not print, or a double quote")
+    for match in rule.matches:
+        _check_texts(match)
     protocols = {m.protocol for m in rule.matches if isinstance(m, Protocol) and not m.negated}
     needs_ports = isinstance(rule.action, Redirect) or any(
         isinstance(m, SourcePort | DestinationPort) for m in rule.matches
     )
     if needs_ports and not protocols & PROTOCOLS_WITH_PORTS:
-        raise RulesetError("names a port without a protocol that has ports", hint="add -p tcp")
+        raise RulesetError(
+            "names a port without a protocol that has ports",
+            hint="write -p tcp in the same row, before the port",
+        )
+
+
+def _check_texts(match: Match) -> None:
+    match match:
+        case Protocol(name) if not _PROTOCOL.fullmatch(name):
+            raise RulesetError(f"{name!r} is no protocol")
+        case ConnectionState(states) if not STATES.issuperset(states):
+            known = ", ".join(sorted(STATES))
+            raise RulesetError(f"{','.join(states)!r} are no states; known are {known}")
+        case InInterface(interfaces) | OutInterface(interfaces):
+            for name in interfaces.names:
+                if not INTERFACE_NAME.fullmatch(name):
+                    raise RulesetError(f"{name!r} is no interface name")
 
 
 def _validate_calls(table: Table, chains: dict[str, Chain]) -> None:
@@ -305,14 +343,24 @@ def _validate_calls(table: Table, chains: dict[str, Chain]) -> None:
 
 
 def _validate_translation(table: Table, chains: dict[str, Chain]) -> None:
-    """Check that chains of another type than nat never reach a redirect."""
+    """Check that a redirect is reached only from nat chains at hooks where the kernel takes it.
+
+    It refuses them elsewhere: ``nft_redir_validate``, and ``hooks`` in xt_REDIRECT.c.
+    """
     for base in table.chains:
-        if base.base is None or base.base.type is ChainType.NAT:
+        if base.base is None:
+            continue
+        if base.base.type is not ChainType.NAT:
+            lacks = "is no nat chain"
+        elif base.base.hook not in _REDIRECT_HOOKS:
+            lacks = f"is at {base.base.hook}"
+        else:
             continue
         for chain in reachable(chains, base.name):
             if any(isinstance(rule.action, Redirect) for rule in chain.rules):
                 raise RulesetError(
-                    f"{table.name} {chain.name}: redirects, but {base.name} is no nat chain"
+                    f"{table.name} {chain.name}: redirects, but {base.name} {lacks}",
+                    hint="redirect in table nat, called from PREROUTING or OUTPUT",
                 )
 
 

@@ -8,17 +8,21 @@ order or overlap they were written with, and ``str()`` gives a text that ``parse
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
-from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import msgspec
 
 from interceptor.names import INTERFACE_NAME_MAX, Family
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable, Iterator
 
 EVERYTHING = "*"
+
+_MOST_DIGITS = 20
+"""More than any number here has; Python takes long over numbers of very many."""
 
 Range = tuple[int, int]
 Network = IPv4Network | IPv6Network
@@ -89,6 +93,8 @@ class Ranges(msgspec.Struct, frozen=True):
         """Read one number within bounds."""
         if not (text.isascii() and text.isdigit()):
             raise ValueError(f"{text!r} is no {cls.WHAT}")
+        if len(text) > _MOST_DIGITS:
+            raise ValueError(f"{text[:_MOST_DIGITS]!r}... is no {cls.WHAT}")
         if not cls.LOWEST <= int(text) <= cls.HIGHEST:
             raise ValueError(f"{cls.WHAT} {text} is not within {cls.LOWEST}..{cls.HIGHEST}")
         return int(text)
@@ -210,8 +216,16 @@ class Networks(msgspec.Struct, frozen=True):
     def within(self, outer: Networks, *, inside: bool = True) -> Networks:
         """Give those networks that lie wholly inside ``outer``, or those that do not."""
         return Networks(
-            tuple(n for n in self.ip if any(n.subnet_of(o) for o in outer.ip) is inside),
-            tuple(n for n in self.ip6 if any(n.subnet_of(o) for o in outer.ip6) is inside),
+            tuple(
+                n
+                for n, yes in zip(self.ip, _inside(self.ip, outer.ip), strict=True)
+                if yes is inside
+            ),
+            tuple(
+                n
+                for n, yes in zip(self.ip6, _inside(self.ip6, outer.ip6), strict=True)
+                if yes is inside
+            ),
         )
 
     @property
@@ -231,6 +245,15 @@ class Networks(msgspec.Struct, frozen=True):
         return ",".join(map(str, (*self.ip, *self.ip6)))
 
 
+def _inside(networks: tuple[Network, ...], outer: tuple[Network, ...]) -> Iterator[bool]:
+    """Say of each network whether it lies wholly in one of others, which do not overlap."""
+    ordered = sorted(outer, key=lambda network: int(network.network_address))
+    starts = [int(network.network_address) for network in ordered]
+    for network in networks:
+        at = bisect_right(starts, int(network.network_address)) - 1
+        yield at >= 0 and int(network.broadcast_address) <= int(ordered[at].broadcast_address)
+
+
 def parse_network(text: str) -> Network:
     """Read ``10.0.0.0/8``, or an address as the network that holds only it."""
     address, slash, length = text.partition("/")
@@ -248,6 +271,10 @@ def parse_network(text: str) -> Network:
         raise ValueError(f"{text!r} has host bits set: write {whole} or {address}") from None
 
 
+INTERFACE_NAME = re.compile(rf"(?=.{{1,{INTERFACE_NAME_MAX}}}$)[A-Za-z0-9_.:@-]+\+?")
+"""Narrower than the kernel, so that no name can be more than a word of a rule."""
+
+
 class Interfaces(msgspec.Struct, frozen=True):
     """A set of interface names; one that ends in ``+`` stands for all that begin so."""
 
@@ -260,10 +287,22 @@ class Interfaces(msgspec.Struct, frozen=True):
         """Read ``eth1,docker+``."""
         names = split(text)
         for name in names:
-            # Narrower than the kernel, so that no name can break out of a rule's text.
-            if len(name) > INTERFACE_NAME_MAX or not re.fullmatch(r"[\w.:@-]+\+?", name, re.ASCII):
+            if not INTERFACE_NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is no interface name")
-        return cls(tuple(sorted(set(names))))
+        return cls.of(names)
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> Self:
+        """Sort names and drop those that another one's ``+`` covers."""
+        sorted_names = sorted(set(names))
+        begins = [name[:-1] for name in sorted_names if name.endswith("+")]
+        return cls(
+            tuple(
+                name
+                for name in sorted_names
+                if not any(name.startswith(b) and name != f"{b}+" for b in begins)
+            )
+        )
 
     def __bool__(self) -> bool:
         return bool(self.names)
@@ -309,22 +348,15 @@ class Marks(msgspec.Struct, frozen=True):
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read ``0x539/0xfff,7``."""
-        return cls(tuple(dict.fromkeys(Mark.parse(item) for item in split(text))))
+        return cls.of(Mark.parse(item) for item in split(text))
+
+    @classmethod
+    def of(cls, marks: Iterable[Mark]) -> Self:
+        """Sort marks and drop doubles."""
+        return cls(tuple(sorted(set(marks), key=lambda mark: (mark.mask, mark.value))))
 
     def __bool__(self) -> bool:
         return bool(self.marks)
 
     def __str__(self) -> str:
         return ",".join(map(str, self.marks))
-
-
-T = TypeVar("T")
-
-
-def optional(parse: Callable[[str], T]) -> Callable[[str], T | None]:
-    """Make a parser that reads an empty text as "none"."""
-
-    def parse_optional(text: str) -> T | None:
-        return parse(text) if text.strip() else None
-
-    return parse_optional

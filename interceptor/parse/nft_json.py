@@ -18,12 +18,6 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 _FAMILIES = frozenset(Family)
-_VERDICTS: dict[str, model.Action] = {
-    "accept": model.Accept(),
-    "drop": model.Drop(),
-    "return": model.Return(),
-}
-_WITHOUT_MEANING = frozenset({"counter", "log", "comment"})
 
 
 class _UnknownError(Exception):
@@ -54,6 +48,7 @@ class _Listing:
     def __init__(self, objects: list[Json]) -> None:
         self._tables: dict[tuple[str, str], dict[str, tuple[Json, list[Json]]]] = {}
         self._sets: dict[tuple[str, str, str], list[Any]] = {}
+        self._flags: dict[tuple[str, str], tuple[str, ...]] = {}
         for entry in objects:
             for kind, body in entry.items():
                 self._add(kind, body)
@@ -63,7 +58,11 @@ class _Listing:
             return
         table = (body["family"], body["name"] if kind == "table" else body["table"])
         chains = self._tables.setdefault(table, {})
-        if kind == "chain":
+        if kind == "table" and body.get("flags"):
+            # nft 1.0.6 writes the table's name here, so only that there are some is sure.
+            flags = body["flags"]
+            self._flags[table] = tuple(flags) if isinstance(flags, list) else (str(flags),)
+        elif kind == "chain":
             chains.setdefault(body["name"], (body, []))
         elif kind == "rule":
             chains.setdefault(body["chain"], ({"name": body["chain"]}, []))[1].append(body)
@@ -84,26 +83,48 @@ class _Listing:
                         )
                         for chain, (head, rules) in chains.items()
                     ),
+                    self._flags.get((family, name), ()),
                 )
                 for (family, name), chains in self._tables.items()
             )
         )
 
     def _rule(self, body: Json, family: str, table: str) -> model.Rule:
+        """Read one rule; one in a shape nobody here understands is unreadable as a whole."""
+        statements = body.get("expr", [])
+        why = body.get("comment", "").replace("\\\\", "\\")
+        try:
+            matches, effects = self._statements(statements, family, table)
+        except (_UnknownError, ValueError, KeyError, TypeError, AttributeError):
+            words = _plain(statements)
+            unread = (model.Unreadable(words),)
+            return model.Rule(unread, model.UnreadableAction(words), why, words)
+        if family == Family.INET:
+            matches += _family_said(matches)
+        action = _action(effects)
+        unread_match = any(isinstance(match, model.Unreadable) for match in matches)
+        if unread_match or isinstance(action, model.UnreadableAction):
+            return model.Rule(tuple(matches), action, why, _plain(statements))
+        return model.Rule(tuple(matches), action, why)
+
+    def _statements(
+        self, statements: list[Any], family: str, table: str
+    ) -> tuple[list[model.Match], list[Any]]:
+        """Tell matches from what else a rule does; counting means nothing."""
         matches: list[model.Match] = []
-        action: model.Action = model.Continue()
-        for statement in body.get("expr", []):
-            [(kind, value)] = statement.items()
-            if kind in _WITHOUT_MEANING:
-                continue
-            if kind == "match":
-                try:
-                    matches += self._match(value, family, table)
-                except (_UnknownError, ValueError):
-                    matches.append(model.Unreadable(_plain(statement)))
-            else:
-                action = _action(kind, value, statement)
-        return model.Rule(tuple(matches), action, body.get("comment", "").replace("\\\\", "\\"))
+        effects: list[Any] = []
+        for statement in statements:
+            match statement:
+                case {"counter": _}:
+                    continue
+                case {"match": body}:
+                    try:
+                        matches += self._match(body, family, table)
+                    except (_UnknownError, ValueError):
+                        matches.append(model.Unreadable(_plain(statement)))
+                case _:
+                    effects.append(statement)
+        return matches, effects
 
     def _match(self, body: Json, family: str, table: str) -> Iterator[model.Match]:
         operator, left, right = body["op"], body["left"], body["right"]
@@ -118,6 +139,15 @@ class _Listing:
             members = right["set"] if isinstance(right, dict) and "set" in right else [right]
         members = [m["elem"]["val"] if isinstance(m, dict) and "elem" in m else m for m in members]
         yield from _known(left, members, negated=negated)
+
+
+def _family_said(matches: list[model.Match]) -> Iterator[model.FamilyIs]:
+    """Give the family that nft means and does not print: that of ``ip daddr != 10.0.0.1``."""
+    addresses = [m for m in matches if isinstance(m, model.Source | model.Destination)]
+    if any(isinstance(match, model.FamilyIs) for match in matches):
+        return
+    if addresses and all(match.negated for match in addresses):
+        yield model.FamilyIs(Family.IP if addresses[0].networks.ip else Family.IP6)
 
 
 def _known(left: Json, members: list[Any], *, negated: bool) -> Iterator[model.Match]:
@@ -205,24 +235,34 @@ def _networks(member: Any) -> Iterator[Network]:
             raise _UnknownError
 
 
-def _action(kind: str, value: Any, statement: Json) -> model.Action:
-    match kind, value:
-        case (("accept" | "drop" | "return"), _):
-            return _VERDICTS[kind]
-        case "continue", _:
+def _action(effects: list[Any]) -> model.Action:
+    """Read what a rule does. A verdict that something else stands before is not that verdict.
+
+    ``limit rate 1/day redirect to :15001`` redirects once a day; only alone is a verdict one.
+    """
+    match effects:
+        case []:
             return model.Continue()
-        case "jump", {"target": str(target)}:
+        case [{"accept": _}]:
+            return model.Accept()
+        case [{"drop": _}]:
+            return model.Drop()
+        case [{"return": _}]:
+            return model.Return()
+        case [{"continue": _}]:
+            return model.Continue()
+        case [{"jump": {"target": str(target)}}]:
             return model.Jump(target)
-        case "goto", {"target": str(target)}:
+        case [{"goto": {"target": str(target)}}]:
             return model.Goto(target)
-        case "redirect", {"port": int(port), **more} if not more:
+        case [{"redirect": {"port": int(port), **more}}] if not more:
             return model.Redirect(port)
         case _:
-            return model.UnreadableAction(_plain(statement))
+            return model.UnreadableAction(_plain(effects))
 
 
-def _plain(statement: Json) -> str:
-    return msgspec.json.encode(statement).decode()
+def _plain(part: object) -> str:
+    return msgspec.json.encode(part).decode()
 
 
 def _base(head: Json) -> model.Base | None:

@@ -60,6 +60,8 @@ _OPTIONS: dict[tuple[str, str], _Option] = {
 }
 """(module, option) -> value and match; module "" is iptables itself."""
 
+_MODULES = tuple(dict.fromkeys(module for module, _ in _OPTIONS if module))
+
 _PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp", "58": "ipv6-icmp", "icmpv6": "ipv6-icmp"}
 _ANY_PROTOCOL = frozenset({"0", "all"})
 _VERDICTS: dict[str, model.Action] = {
@@ -103,6 +105,19 @@ def _read_ports(text: str) -> Ports:
             raise ValueError(f"{item!r} is no port and no range of ports")
         ranges.append((first, last))
     return Ports(merge(ranges))
+
+
+def _unknown_option(word: str) -> str:
+    """Say what an option lacks, or that it is none."""
+    needed = [
+        f"-p {module}" if module in model.PROTOCOLS_WITH_PORTS else f"-m {module}"
+        for module, option in _OPTIONS
+        if module and option == word
+    ]
+    if needed:
+        return f"{word} needs {' or '.join(needed)} before it in the same row"
+    known = ", ".join(dict.fromkeys(option for _, option in _OPTIONS))
+    return f"{word!r} is no match known here; known are {known}"
 
 
 def tokenize(line: str) -> list[str]:
@@ -201,7 +216,7 @@ class WordReader:
     def _unread(self, start: int, *, negated: bool) -> None:
         """Keep an option and its values as they are, up to the next option."""
         if self._strict:
-            raise ValueError(f"{self._words[start]!r} is no match known here")
+            raise ValueError(_unknown_option(self._words[start]))
         self._at = start + 1
         while self._at < len(self._words) and not self._words[self._at].startswith(("-", "!")):
             self._at += 1
@@ -211,10 +226,11 @@ class WordReader:
 
     def _read_unknown_module(self) -> None:
         """Keep a module that has no options known here as it is, up to what follows it."""
-        if self._module == "comment" or any(module == self._module for module, _ in _OPTIONS):
+        if self._module == "comment" or self._module in _MODULES:
             return
         if self._strict:
-            raise ValueError(f"'-m {self._module}' is no match known here")
+            known = ", ".join(f"-m {module}" for module in _MODULES)
+            raise ValueError(f"'-m {self._module}' is no match known here; known are {known}")
         start = self._at
         while self._at < len(self._words) and self._words[self._at] not in (
             "-m",
@@ -240,5 +256,7 @@ class WordReader:
                     if self._strict:
                         raise
         if self._strict:
-            raise ValueError(f"{' '.join((name, *rest))!r} is neither a chain here nor an action")
+            known = ", ".join((*_VERDICTS, "REDIRECT --to-ports PORT"))
+            words = " ".join((name, *rest))
+            raise ValueError(f"{words!r} is neither a chain here nor an action; known are {known}")
         return model.UnreadableAction(" ".join((name, *rest)))

@@ -49,9 +49,7 @@ def _lower_rule(
         case model.Goto(target):
             action = model.Goto(names[target])
     guarded = chain.base is not None and table.family is not Family.INET
-    if not guarded and not any(
-        isinstance(m, model.Source | model.Destination) for m in rule.matches
-    ):
+    if not guarded and not any(map(_is_address, rule.matches)):
         for matches in _one_mark(rule.matches):
             yield model.Rule(matches, action, rule.why)
         return
@@ -60,11 +58,15 @@ def _lower_rule(
         if None in held:
             continue
         matches = tuple(m for several in held if several is not None for m in several)
-        # An address match speaks for its family; without one the rule must say it.
-        if not any(isinstance(m, model.Source | model.Destination) for m in matches):
+        # Whoever has an address in a network is of its family; whoever has none may be of either.
+        if not any(_is_address(m) and not m.negated for m in matches):
             matches = (model.FamilyIs(family), *matches)
         for single in _one_mark(matches):
             yield model.Rule(single, action, rule.why)
+
+
+def _is_address(match: model.Match) -> bool:
+    return isinstance(match, model.Source | model.Destination)
 
 
 def _in_family(match: model.Match, family: Family) -> tuple[model.Match, ...] | None:
@@ -125,11 +127,13 @@ def words(rule: model.Rule) -> str:
         m.protocol for m in rule.matches if isinstance(m, model.Protocol) and not m.negated
     ]
     has_ports = any(isinstance(m, model.SourcePort | model.DestinationPort) for m in rule.matches)
+    has_address = any(map(_is_address, rule.matches))
     parts = [
         _match(match, protocols[0] if protocols else "")
         for match in rule.matches
-        # "tcp dport 22" says tcp already.
+        # "tcp dport 22" says tcp already, and "ip daddr != 10.0.0.1" says ipv4.
         if not (isinstance(match, model.Protocol) and not match.negated and has_ports)
+        and not (isinstance(match, model.FamilyIs) and not match.negated and has_address)
     ]
     parts += ["counter", _action(rule.action)]
     if rule.why:

@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from interceptor.config import FamilyChoice
-from interceptor.errors import RulesetError, SheetError
+from interceptor.errors import ConfigError, RulesetError, SheetError
 from interceptor.model import (
     Base,
     Chain,
@@ -62,6 +62,7 @@ def build(sheet: Sheet, config: Config, facts: HostFacts) -> Ruleset:
     config = config.with_accounts(facts.users, facts.groups)
     family = family_of(config, facts)
     vocabulary = Vocabulary.of(config, sheet)
+    _refuse(sheet, vocabulary)
     tables = [
         _table(sheet, family, name, chains, vocabulary) for name, chains in sheet.chains.items()
     ]
@@ -69,8 +70,18 @@ def build(sheet: Sheet, config: Config, facts: HostFacts) -> Ruleset:
     try:
         ruleset.validate()
     except RulesetError as error:
-        raise SheetError(f"{sheet.file}: {error}") from None
+        raise SheetError(f"{sheet.file}: {error}", hint=error.hint) from None
     return ruleset
+
+
+def _refuse(sheet: Sheet, vocabulary: Vocabulary) -> None:
+    for number, refusal in enumerate(sheet.refuse):
+        try:
+            holds = vocabulary.holds(refusal.when)
+        except ValueError as error:
+            raise SheetError(f"{sheet.place(f'refuse[{number}]')}: refuse: {error}") from None
+        if holds:
+            raise ConfigError(f"sheet {sheet.name}: {refusal.why}")
 
 
 def _table(

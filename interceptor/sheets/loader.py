@@ -9,18 +9,21 @@ from typing import Any
 
 import msgspec
 
-from interceptor.dialect import OWN_PREFIX, OWN_TABLE
+from interceptor.dialect import OWN_PREFIX, OWN_TABLE, RECORD_CHAIN
 from interceptor.errors import SheetError
+from interceptor.files import read_file
 from interceptor.names import PRIORITIES
+from interceptor.parse.words import tokenize
+from interceptor.sheets.places import key_places, nearest, row_places
 from interceptor.sheets.sheet import Row, Sheet
 
 FORMAT = 1
+_MOST_BYTES = 1 << 20
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _DIRECTORIES = (
     os.path.join(_HERE, "..", "_rules"),  # in a wheel
     os.path.join(_HERE, "..", "..", "rules"),  # in a checkout; an editable install is one too
 )
-_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
 def rules_directory() -> str:
@@ -58,15 +61,16 @@ def load(name: str) -> Sheet:
             hint=f"shipped are {', '.join(shipped())}; a path has a / or ends in .toml",
         )
     try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        text = read_file(path, _MOST_BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise SheetError(f"{path}: the sheet cannot be read: it is not UTF-8") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise SheetError(f"{path}: the sheet cannot be read: {reason}") from None
     label = path if is_path(name) else f"rules/{name}.toml"
     sheet = read(text, label)
     if is_path(name):
-        _check_own_names(sheet, label)
+        _check_own_names(sheet)
     return sheet
 
 
@@ -79,47 +83,58 @@ def read(text: str, label: str) -> Sheet:
         line = f":{found[1]}" if found else ""
         reason = re.sub(r" \(at .*", "", str(error))
         raise SheetError(f"{label}{line}: not TOML: {reason}") from None
+    places = key_places(text, label)
     version = document.pop("format", None)
     if version != FORMAT:
         raise SheetError(
-            f"{label}: its format is {version!r}; this program reads {FORMAT}",
+            f"{nearest(places, 'format', label)}: its format is {version!r}; "
+            f"this program reads {FORMAT}",
             hint=f"begin the sheet with: format = {FORMAT}",
         )
-    chains = _rows(document.pop("chains", {}), _places(text, label), label)
+    for key in ("file", "places"):
+        if key in document:
+            from interceptor.sheets.faults import SHEET_KEYS, no_key
+
+            place = nearest(places, key, label)
+            raise SheetError(f"{place}: {no_key(key, SHEET_KEYS)}")
+    chains = _rows(document.pop("chains", {}), row_places(text, label), places, label)
     try:
-        own = {"chains": {}, "file": label, "places": _set_places(text, label)}
+        own = {"chains": {}, "file": label, "places": places}
         sheet = msgspec.convert({**document, **own}, Sheet)
     except msgspec.ValidationError as error:
-        raise SheetError(f"{label}: {_plain(error)}") from None
+        from interceptor.sheets.faults import SHEET_KEYS, explain
+
+        key, fault = explain(error, SHEET_KEYS)
+        raise SheetError(f"{nearest(places, key, label)}: {fault}") from None
     for table in chains:
-        if table not in PRIORITIES:
-            raise SheetError(f"{label}: there is no table {table!r}; known are {[*PRIORITIES]}")
         if table not in sheet.nftables:
-            raise SheetError(f"{label}: [nftables] does not say which nft table {table!r} is")
+            place = sheet.place("nftables")
+            raise SheetError(f"{place}: [nftables] does not say which nft table {table!r} is")
     return msgspec.structs.replace(sheet, chains=chains)
 
 
 def _rows(
-    tables: Any,
-    places: dict[tuple[str, str, int], str],
-    label: str,
+    tables: Any, rows_at: dict[tuple[str, str, int], str], keys_at: dict[str, str], label: str
 ) -> dict[str, dict[str, list[Row]]]:
     """Convert rows one by one, so that the place of each fault is known."""
     read_tables: dict[str, dict[str, list[Row]]] = {}
     if not isinstance(tables, dict) or not tables:
-        raise SheetError(f"{label}: it has no [chains.TABLE]")
+        raise SheetError(f"{nearest(keys_at, 'chains', label)}: it has no [chains.TABLE]")
     for table, chains in tables.items():
+        place = nearest(keys_at, f"chains.{table}", label)
+        if table not in PRIORITIES:
+            known = ", ".join(PRIORITIES)
+            raise SheetError(f"{place}: there is no table {table!r}; known are {known}")
         if not isinstance(chains, dict):
-            raise SheetError(f"{label}: [chains.{table}] is no table of chains")
+            raise SheetError(f"{place}: [chains.{table}] is no table of chains")
         for chain, rows in chains.items():
+            place = nearest(keys_at, f"chains.{table}.{chain}", label)
             if not isinstance(rows, list):
-                raise SheetError(f"{label}: {table} {chain} is no list of rows")
-            read_rows = []
-            for number, row in enumerate(rows):
-                key = (table, chain, number)
-                place = places.get(key, f"{label}: {table} {chain} row {number + 1}")
-                read_rows.append(_row(row, place))
-            read_tables.setdefault(table, {})[chain] = read_rows
+                raise SheetError(f"{place}: {table} {chain} is no list of rows")
+            read_tables.setdefault(table, {})[chain] = [
+                _row(row, rows_at.get((table, chain, number), place))
+                for number, row in enumerate(rows)
+            ]
     return read_tables
 
 
@@ -131,66 +146,43 @@ def _row(row: Any, place: str) -> Row:
     try:
         return msgspec.convert({**row, "place": place}, Row)
     except msgspec.ValidationError as error:
-        raise SheetError(f"{place}: {_plain(error)}") from None
+        from interceptor.sheets.faults import ROW_KEYS, explain
+
+        raise SheetError(f"{place}: {explain(error, ROW_KEYS)[1]}") from None
 
 
-def _plain(error: msgspec.ValidationError) -> str:
-    """Put msgspec's words into those of a sheet."""
-    text = re.sub(r" - at `(\$\.?)?([^`]*)`", r" (\2)", str(error)).replace(" ()", "")
-    return (
-        text.replace("Object", "it").replace("required field", "the key").replace("field", "key")
-    )
-
-
-def _places(text: str, label: str) -> dict[tuple[str, str, int], str]:
-    """Find the line of every row: braces outside strings, below ``[chains.TABLE]`` and a name."""
-    places: dict[tuple[str, str, int], str] = {}
-    table = chain = ""
-    number = 0
-    for line_number, raw in enumerate(text.splitlines(), 1):
-        if header := re.match(r'\s*\[\s*chains\s*\.\s*"?(\w+)"?\s*\]', raw):
-            table, chain = header[1], ""
-            continue
-        line = _STRINGS.sub('""', raw).partition("#")[0]
-        if re.match(r"\s*\[[^\[\]]*\]\s*$", line):
-            table = ""
-        elif assignment := re.match(r'\s*"?([\w-]+)"?\s*=\s*\[', raw):
-            chain, number = assignment[1], 0
-        for _ in range(line.count("{")):
-            places[table, chain, number] = f"{label}:{line_number}"
-            number += 1
-    return places
-
-
-def _set_places(text: str, label: str) -> dict[str, str]:
-    """Find the line of every ``name =`` below a ``[sets.TYPE]``."""
-    places: dict[str, str] = {}
-    inside = False
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.lstrip().startswith("["):
-            inside = line.lstrip().startswith("[sets.")
-        elif inside and (assignment := re.match(r'\s*"?(\w+)"?\s*=', line)):
-            places[assignment[1]] = f"{label}:{number}"
-    return places
-
-
-def _check_own_names(sheet: Sheet, label: str) -> None:
+def _check_own_names(sheet: Sheet) -> None:
     """Hold a user's sheet to names by which ``uninstall`` finds it without its file."""
     if not sheet.prefix.startswith(OWN_PREFIX):
         raise SheetError(
-            f"{label}: its prefix is {sheet.prefix!r}",
+            f"{sheet.place('prefix')}: its prefix is {sheet.prefix!r}",
             hint=f"begin it with {OWN_PREFIX}, so that uninstall finds the chains by themselves",
         )
-    for table in sheet.nftables.values():
-        if not re.fullmatch(rf"{OWN_TABLE}(-[a-z0-9-]+)?", table):
+    for table, name in sheet.nftables.items():
+        if name != OWN_TABLE:
             raise SheetError(
-                f"{label}: its nft table is {table!r}",
-                hint=f"name it {OWN_TABLE} or {OWN_TABLE}-something, so that uninstall finds it",
+                f"{sheet.place(f'nftables.{table}')}: its nft table is {name!r}",
+                hint=f"leave [nftables] out: your table is {OWN_TABLE}, as uninstall knows it",
             )
     for table, chains in sheet.chains.items():
-        for chain in chains:
-            builtin = any(hook.upper() == chain for hook in PRIORITIES[table])
-            if not builtin and not chain.startswith(sheet.prefix):
+        for chain, rows in chains.items():
+            if any(hook.upper() == chain for hook in PRIORITIES[table]):
+                for row in rows:
+                    _check_call(row, sheet.prefix)
+            elif not chain.startswith(sheet.prefix) or chain == RECORD_CHAIN:
                 raise SheetError(
-                    f"{label}: chain {chain!r} does not begin with the prefix {sheet.prefix!r}"
+                    f"{sheet.place(f'chains.{table}.{chain}')}: the chain is named {chain!r}",
+                    hint=f"begin it with the prefix {sheet.prefix}, and with something after it",
                 )
+
+
+def _check_call(row: Row, prefix: str) -> None:
+    """A row in a built-in chain must call a chain of ours: by that it is found again."""
+    match tokenize(row.action):
+        case [("-j" | "-g"), target] if target.startswith(prefix):
+            return
+        case _:
+            raise SheetError(
+                f"{row.place}: a built-in chain may only call chains of the sheet",
+                hint=f"jump to a chain {prefix}SOMETHING and do it there",
+            )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from interceptor.dialect import Dialect
+from interceptor.dialect import OWN, Dialect
+from interceptor.sheets.places import nearest
 
 
 class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -24,8 +25,15 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     place: str = ""
 
 
+class Refusal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a sheet cannot do: if ``when`` holds, settings are refused, and ``why`` says why."""
+
+    when: str
+    why: str
+
+
 class Sets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A sheet's own names by type: terms joined by ``+``, ``-``, ``within`` and ``outside``."""
+    """A sheet's own names by type: sums of terms, and how two of them relate."""
 
     ports: dict[str, str] = {}
     networks: dict[str, str] = {}
@@ -35,16 +43,18 @@ class Sets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Sheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The policy of one dialect: chains by iptables table, rows by chain, both in file order.
 
-    ``file`` and, for each of its sets, ``places`` (``file:line``) are put there by the loader.
+    ``file`` and, for each key, ``places`` (``sets.ports.own`` -> ``file:line``) are put there by
+    the loader.
     """
 
     name: str
     summary: str
     prefix: str
-    nftables: dict[str, str]
+    nftables: dict[str, str] = msgspec.field(default_factory=lambda: dict(OWN.nft_tables))
     chains: dict[str, dict[str, list[Row]]]
     sets: Sets = Sets()
-    defaults: dict[str, str | int | bool] = {}
+    refuse: list[Refusal] = []
+    defaults: dict[str, str | int | bool | list[str | int]] = {}
     keep_unreachable: bool = False
     file: str = ""
     places: dict[str, str] = {}
@@ -52,4 +62,8 @@ class Sheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     @property
     def dialect(self) -> Dialect:
         """The names it gives things in each kernel language."""
-        return Dialect(self.prefix, self.nftables)
+        return Dialect(self.nftables)
+
+    def place(self, key: str) -> str:
+        """Give file and line of a key, or of the nearest one above it."""
+        return nearest(self.places, key, self.file)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
 from interceptor.errors import SheetError
 from interceptor.parse.words import Kind, read_literal
-from interceptor.values import Ids, Interfaces, Marks, Networks, Ports
+from interceptor.settings import SETTINGS, Scope
+from interceptor.values import Accounts, Ids, Interfaces, Marks, Networks, Ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +30,19 @@ _TYPES: dict[Kind, type] = {
 }
 
 
+def _value(setting: object) -> Value | None:
+    """Give a setting as a row may use it: accounts by their ids, one network as networks."""
+    match setting:
+        case Accounts():
+            return setting.ids
+        case IPv4Network():
+            return Networks.of((setting,))
+        case int() | Ports() | Networks() | Interfaces() | Marks():
+            return setting
+        case _:
+            return None
+
+
 class Vocabulary:
     """Names with typed values; ``ValueError`` with half a sentence for what makes no sense."""
 
@@ -43,21 +58,10 @@ class Vocabulary:
         """
         vocabulary = cls(
             {
-                "outbound_port": config.outbound_port,
-                "inbound_port": config.inbound_port,
-                "tunnel_port": config.tunnel_port,
-                "proxy_uid": config.proxy_uid.ids,
-                "proxy_gid": config.proxy_gid.ids,
-                "exempt_mark": config.exempt_mark,
-                "include_inbound_ports": config.include_inbound_ports,
-                "exclude_inbound_ports": config.exclude_inbound_ports,
-                "include_outbound_ports": config.include_outbound_ports,
-                "exclude_outbound_ports": config.exclude_outbound_ports,
-                "include_outbound_cidrs": config.include_outbound_cidrs,
-                "exclude_outbound_cidrs": config.exclude_outbound_cidrs,
-                "exclude_outbound_uids": config.exclude_outbound_uids.ids,
-                "exclude_interfaces": config.exclude_interfaces,
-                "loopback_cidr": Networks.of((config.loopback_cidr,)),
+                name: value
+                for name, row in SETTINGS.items()
+                if row.scope is Scope.POLICY
+                and (value := _value(getattr(config, name))) is not None
             }
         )
         for kind, named in (
@@ -69,7 +73,7 @@ class Vocabulary:
                 try:
                     vocabulary = vocabulary.extended(name, vocabulary.set(kind, expression))
                 except ValueError as error:
-                    place = sheet.places.get(name, sheet.file)
+                    place = sheet.place(f"sets.{kind}.{name}")
                     raise SheetError(f"{place}: set {name}: {error}") from None
         return vocabulary
 
@@ -105,17 +109,24 @@ class Vocabulary:
         return value
 
     def set(self, kind: Kind, expression: str) -> Value:
-        """Work out ``{a} + 15020 - {b}`` or ``{a} within 127.0.0.0/8 + ::1/128``.
+        """Work out ``{a} + 15020 - {b}``, or two such sums with a word between them.
 
-        ``+`` and ``-`` go from left to right; all that follows ``within`` or ``outside`` is one
-        set, and keeps those networks that lie wholly inside it, or do not.
+        ``within`` and ``outside`` keep networks that lie wholly inside the second sum, or do
+        not. ``beyond`` takes the second sum away from the first, but leaves everything as it is:
+        it is for what rows before this one have dealt with already.
         """
-        head, *frame = re.split(r" (within|outside) ", expression, maxsplit=1)
+        head, *rest = re.split(r" (within|outside|beyond) ", expression, maxsplit=1)
         value = self._sum(kind, head)
-        if frame:
-            if not isinstance(value, Networks):
-                raise ValueError(f"only networks can be {frame[0]} others")
-            value = value.within(self._sum(kind, frame[1]), inside=frame[0] == "within")
+        match rest:
+            case [("within" | "outside") as word, frame]:
+                if kind is not Kind.NETWORKS:
+                    raise ValueError(f"only networks can be {word} others")
+                value = value.within(self._sum(kind, frame), inside=word == "within")
+            case ["beyond", frame]:
+                if kind is Kind.NETWORKS:
+                    raise ValueError("networks are outside others, not beyond them")
+                handled = self._sum(kind, frame)
+                value = value if value.is_everything else value - handled
         return value  # type: ignore[no-any-return]  # the kind decides
 
     def _sum(self, kind: Kind, expression: str) -> Any:
@@ -127,7 +138,7 @@ class Vocabulary:
             term = self.read(kind, word)
             if operator == "+":
                 value = value + term
-            elif operator == "-" and kind in (Kind.PORTS, Kind.IDS):
+            elif operator == "-" and kind is not Kind.NETWORKS:
                 value = value - term
             else:
                 raise ValueError(f"{operator!r} does not join {kind}")

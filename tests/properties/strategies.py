@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from hypothesis import reject
 from hypothesis import strategies as st
 
+from interceptor.errors import ConfigError
+from interceptor.facts import HostFacts
 from interceptor.model import (
     Accept,
     Action,
@@ -34,7 +37,12 @@ from interceptor.model import (
     Uid,
 )
 from interceptor.names import ChainType, Family, Hook
+from interceptor.sheets.build import build
 from interceptor.values import Ids, Interfaces, Mark, Marks, Networks, Ports
+from tests.unit.common import config
+
+if TYPE_CHECKING:
+    from interceptor.sheets.sheet import Sheet
 
 
 def ranges(
@@ -85,7 +93,7 @@ settings = st.fixed_dictionaries(
         "tunnel_port": port.map(str),
         "proxy_uid": ids.filter(bool).map(str),
         "proxy_gid": ids.map(str),
-        "exempt_mark": marks().map(str),
+        "exempt_mark": marks().map(lambda m: ",".join(str(one) for one in m.marks if one.value)),
         "include_inbound_ports": st.one_of(st.just("*"), ports.map(str)),
         "exclude_inbound_ports": ports.map(str),
         "include_outbound_ports": ports.map(str),
@@ -101,6 +109,17 @@ settings = st.fixed_dictionaries(
     },
 )
 """Settings as text; every one of them may be left out."""
+
+
+def rules(sheet: Sheet, chosen: dict[str, str]) -> Ruleset:
+    """Build what settings mean; those that contradict one another are no example."""
+    try:
+        return build(sheet, config(**chosen), HostFacts())
+    except ConfigError as error:
+        if any(refusal.why in error.message for refusal in sheet.refuse):
+            reject()
+        raise
+
 
 _why = st.text(
     st.characters(codec="ascii", min_codepoint=32, max_codepoint=126, exclude_characters='"'),

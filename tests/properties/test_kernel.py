@@ -5,18 +5,17 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 
-from interceptor.backends.change import converge
-from interceptor.backends.site import Site
+from interceptor.backends.drift import Kind
+from interceptor.backends.interface import Wanted
 from interceptor.dialect import OWN
-from interceptor.facts import HostFacts
 from interceptor.model import Ruleset
-from interceptor.sheets.build import build
+from interceptor.operations.site import Site
+from interceptor.operations.transaction import Change, apply
 from interceptor.sheets.loader import load
 from interceptor.system.deadline import Deadline
 from tests.lab.netns import Namespace, namespaces
 from tests.lab.paths import RULE_PATHS, RulePath, dump
 from tests.properties import strategies
-from tests.unit.common import config
 
 pytestmark = pytest.mark.root
 
@@ -38,9 +37,10 @@ def test_from_any_settings_to_any_others_and_away(path: RulePath) -> None:
     def settle(namespace: Namespace, target: Ruleset) -> int:
         deadline = Deadline(30)
         with namespace:
-            backend = Site(OWN, deadline).backend(path.name)
-            steps = converge(backend, target, backend.observe(deadline), deadline).steps
-            assert not backend.findings(target, backend.observe(deadline))
+            backend = Site(deadline).backend(path.name)
+            [steps] = apply([Change(backend, Wanted(target), backend.observe(deadline))], deadline)
+            found = backend.findings(target, backend.observe(deadline))
+            assert {finding.kind for finding in found} <= {Kind.FOREIGN_BEFORE}
         return len(steps)
 
     with namespaces("any") as (namespace,):
@@ -54,9 +54,9 @@ def test_from_any_settings_to_any_others_and_away(path: RulePath) -> None:
         def there_and_back(first: dict[str, str], second: dict[str, str]) -> None:
             deadline = Deadline(30)
             with namespace:
-                backend = Site(OWN, deadline).backend(path.name)
+                backend = Site(deadline).backend(path.name)
             for chosen in (first, second):
-                target = backend.target(build(sheet, config(**chosen), HostFacts()))
+                target = backend.target(strategies.rules(sheet, chosen), OWN)
                 settle(namespace, target)
                 assert settle(namespace, target) == 0
             settle(namespace, Ruleset())

@@ -11,31 +11,29 @@ from hypothesis import strategies as st
 
 from interceptor.analysis.packet import Packet
 from interceptor.analysis.walk import walk
-from interceptor.backends.change import converge
 from interceptor.backends.fake import FakeBackend
-from interceptor.dialect import OWN
+from interceptor.backends.interface import Wanted
+from interceptor.dialect import OURS, OWN
 from interceptor.errors import InterceptorError, ParseError
-from interceptor.facts import HostFacts
 from interceptor.model import Rule, Ruleset, Table
 from interceptor.names import Family, Hook
+from interceptor.operations.transaction import Change, apply
 from interceptor.parse import iptables_save, nft_json
 from interceptor.parse.words import WordReader, tokenize
 from interceptor.render import iptables, nftables
-from interceptor.sheets.build import build
 from interceptor.sheets.loader import load
 from interceptor.system.deadline import Deadline
 from interceptor.values import Ids, Networks, Ports
 from tests.properties import strategies
-from tests.unit.common import config
 
 if TYPE_CHECKING:
-    from interceptor.backends.interface import Step
+    from interceptor.backends.step import Step
 
 _SHEET = load("sidecar")
 
 
 def rules(given_settings: dict[str, str]) -> Ruleset:
-    return build(_SHEET, config(**given_settings), HostFacts())
+    return strategies.rules(_SHEET, given_settings)
 
 
 @given(strategies.ports, strategies.ports, st.integers(1, 65535))
@@ -88,7 +86,7 @@ def test_from_any_settings_to_any_others_and_away(
     first: dict[str, str], second: dict[str, str]
 ) -> None:
     """In memory, by the text of each step, with somebody else's rules in between."""
-    backend = FakeBackend(OWN)
+    backend = FakeBackend(OURS)
     foreign = {
         "PREROUTING": ["-i x -j ACCEPT"],
         "OUTPUT": [],
@@ -96,7 +94,11 @@ def test_from_any_settings_to_any_others_and_away(
     }
     backend.tables[Family.IP, "nat"] = {chain: [*lines] for chain, lines in foreign.items()}
     before = backend.dump(Family.IP)
-    for target in (backend.target(rules(first)), backend.target(rules(second)), Ruleset()):
+    for target in (
+        backend.target(rules(first), OWN),
+        backend.target(rules(second), OWN),
+        Ruleset(),
+    ):
         _settle(backend, target)
         assert not backend.findings(target, backend.observe(Deadline(9)))
         assert not _settle(backend, target)
@@ -107,19 +109,20 @@ def test_from_any_settings_to_any_others_and_away(
 def test_a_failure_anywhere_changes_nothing(
     first: dict[str, str], second: dict[str, str], fail_at: int
 ) -> None:
-    backend = FakeBackend(OWN)
-    _settle(backend, backend.target(rules(first)))
+    backend = FakeBackend(OURS)
+    _settle(backend, backend.target(rules(first), OWN))
     before = [backend.dump(family) for family in (Family.IP, Family.IP6)]
     backend.fail_at = backend.applied + fail_at
     try:
-        _settle(backend, backend.target(rules(second)))
+        _settle(backend, backend.target(rules(second), OWN))
     except InterceptorError:
         assert [backend.dump(family) for family in (Family.IP, Family.IP6)] == before
 
 
 def _settle(backend: FakeBackend, target: Ruleset) -> tuple[Step, ...]:
     deadline = Deadline(9)
-    return converge(backend, target, backend.observe(deadline), deadline).steps
+    [steps] = apply([Change(backend, Wanted(target), backend.observe(deadline))], deadline)
+    return steps
 
 
 _ADDRESSES = [

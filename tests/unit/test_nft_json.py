@@ -85,7 +85,11 @@ _READ: list[tuple[dict[str, Any], tuple[Match, ...]]] = [
     ),
     (
         match(payload("ip", "daddr"), {"range": ["10.0.0.0", "10.0.0.5"]}, "!="),
-        (Destination(Networks.parse("10.0.0.0/30,10.0.0.4/31"), negated=True),),
+        (
+            Destination(Networks.parse("10.0.0.0/30,10.0.0.4/31"), negated=True),
+            # An IPv6 packet has no IPv4 address at all, so nft never lets it match.
+            FamilyIs(Family.IP),
+        ),
     ),
     (
         match({"ct": {"key": "state"}}, ["related", "established"], "in"),

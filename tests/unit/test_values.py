@@ -116,6 +116,8 @@ def test_marks(text: str, mark: Mark, shown: str) -> None:
 
 def test_interfaces_are_sorted_and_single() -> None:
     assert str(Interfaces.parse("eth1,docker+,eth1")) == "docker+,eth1"
+    assert str(Interfaces.parse("eth0,eth+")) == "eth+"
+    assert str(Interfaces.parse("eth+,eth0+,et,lo")) == "et,eth+,lo"
     assert Interfaces.parse("lo.100@if3").names == ("lo.100@if3",)
     for bad in ("eth 0", 'eth"0', "eth+0", "+", "éth0", "eth0{", "eth0;", "a" * 16):
         with pytest.raises(ValueError, match="is no interface name"):

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from interceptor.values import Accounts, Interfaces, Marks, Networks, Ports
 
 
+OWN_NETNS = "/proc/self/ns/net"
+"""The network namespace this program was started in."""
+
+
 class BackendChoice(StrEnum):
     """Which kernel language to install in."""
 
@@ -73,12 +77,17 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     exclude_interfaces: Interfaces
     ip_families: FamilyChoice
     loopback_cidr: IPv4Network
-    netns: str | None
+    netns: str
     timeout: float
     output: Output
     dry_run: bool
     verify: bool
     debug: bool
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the work is in another network namespace than the own one."""
+        return self.netns != OWN_NETNS
 
     @property
     def user_names(self) -> tuple[str, ...]:
@@ -91,17 +100,24 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return self.proxy_gid.names
 
     def with_accounts(self, users: dict[str, int], groups: dict[str, int]) -> Config:
-        """Put ids in the place of names; an unknown name is a ``ConfigError``."""
-        try:
-            return msgspec.structs.replace(
-                self,
-                proxy_uid=self.proxy_uid.resolve(users),
-                exclude_outbound_uids=self.exclude_outbound_uids.resolve(users),
-                proxy_gid=self.proxy_gid.resolve(groups),
-            )
-        except KeyError as error:
-            kind = "group" if error.args[0] in self.group_names else "user"
-            raise ConfigError(
-                f"no {kind} named {error.args[0]!r} on this host",
-                hint="give the number: names are looked up here, not in the pod's image",
-            ) from None
+        """Put ids in the place of names.
+
+        Raises:
+            ConfigError: a name is not known; it names the setting.
+        """
+        resolved = {}
+        for key, kind, known in (
+            ("proxy_uid", "user", users),
+            ("proxy_gid", "group", groups),
+            ("exclude_outbound_uids", "user", users),
+        ):
+            accounts: Accounts = getattr(self, key)
+            try:
+                resolved[key] = accounts.resolve(known)
+            except KeyError as error:
+                raise ConfigError(
+                    f"no {kind} named {error.args[0]!r} on this host",
+                    hint="give the number: names are looked up here, not in the pod's image",
+                    key=key,
+                ) from None
+        return msgspec.structs.replace(self, **resolved)

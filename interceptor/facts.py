@@ -1,6 +1,6 @@
 """What is there: the facts about a host and its namespace that rules depend on, as a value.
 
-``system.facts`` observes them; everything that decides takes them as an argument.
+``system.host`` observes them; everything that decides takes them as an argument.
 """
 
 from __future__ import annotations

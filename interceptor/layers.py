@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from interceptor.config import Config
-from interceptor.errors import ConfigError
+from interceptor.errors import ConfigError, did_you_mean
 from interceptor.settings import SETTINGS, Scope
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ class Resolved(msgspec.Struct, frozen=True):
 
     @property
     def policy_given(self) -> bool:
-        """Whether this run says anything about what is to be intercepted."""
-        return any(SETTINGS[key].scope is Scope.POLICY for key in self.given)
+        """Whether this run says what is to be intercepted; a sheet alone does not."""
+        return any(SETTINGS[key].scope is Scope.POLICY for key in self.given - {"sheet"})
 
 
 DEFAULTS = Layer({name: row.default for name, row in SETTINGS.items()}, lambda _key: "default")
@@ -45,10 +45,7 @@ DEFAULTS = Layer({name: row.default for name, row in SETTINGS.items()}, lambda _
 
 def unknown_key(key: str, origin: str, known: Iterable[str]) -> ConfigError:
     """Make the error for a key that is no setting, with the nearest name that is one."""
-    import difflib
-
-    near = difflib.get_close_matches(key, list(known), n=1)
-    hint = f"did you mean {near[0]}?" if near else "interceptor config show lists all settings"
+    hint = did_you_mean(key, known) or "interceptor config show lists all settings"
     return ConfigError(f"{origin}: there is no setting {key!r}", hint=hint)
 
 
@@ -85,6 +82,11 @@ def _check_together(config: Config, origins: Mapping[str, str]) -> None:
         raise ConfigError(
             f"{origins['proxy_uid']}, {origins['proxy_gid']}: the proxy has no user, group, mark",
             hint="its own connections would come back to it for ever: give one of the three",
+        )
+    if any(mark.value == 0 for mark in config.exempt_mark.marks):
+        raise ConfigError(
+            f"{origins['exempt_mark']}: a mark of 0 is what every packet without a mark has",
+            hint="give the mark the proxy sets on its sockets, as 0x539",
         )
     for key in ("proxy_uid", "proxy_gid"):
         value: Accounts = getattr(config, key)

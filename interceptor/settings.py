@@ -12,8 +12,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from interceptor.config import BackendChoice, Config, FamilyChoice, Output, VariantChoice
-from interceptor.values import Accounts, Interfaces, Marks, Networks, Ports, optional
+from interceptor.config import (
+    OWN_NETNS,
+    BackendChoice,
+    Config,
+    FamilyChoice,
+    Output,
+    VariantChoice,
+)
+from interceptor.values import Accounts, Interfaces, Marks, Networks, Ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -106,9 +113,11 @@ def parse_seconds(text: str) -> float:
 
 
 def parse_text(text: str) -> str:
-    """Read a text that may not be empty."""
+    """Read a text that may not be empty and can be shown on one line."""
     if not text.strip():
         raise ValueError("a value is needed, not an empty one")
+    if not text.isprintable():
+        raise ValueError(f"{text!r} has characters that do not print")
     return text
 
 
@@ -275,10 +284,10 @@ _ROWS = (
     ),
     Setting(
         name="netns",
-        default="",
-        parse=optional(parse_text),
+        default=OWN_NETNS,
+        parse=parse_text,
         metavar="PATH",
-        help="network namespace to work in; the own one if not given",
+        help="network namespace to work in; if not given, the own one",
         scope=Scope.RUN,
     ),
     Setting(
@@ -329,8 +338,6 @@ SETTINGS: Mapping[str, Setting] = {row.name: row for row in _ROWS}
 def show(value: object) -> str:
     """Write a value as text that its setting's ``parse`` takes back."""
     match value:
-        case None:
-            return ""
         case bool():
             return "true" if value else "false"
         case float():

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from interceptor.backends.check import Answer, Checked, Feature, check
 from interceptor.cli.exits import DONE, FOUND
 from interceptor.cli.session import command
+from interceptor.operations.check import Answer, Checked, Feature, check
 from interceptor.settings import Scope
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ def run(session: Session) -> int:
     """
     with session.site(shared=True) as site:
         checked = check(session.config, session.sheet, site, session.deadline)
-    session.printer.table(_facts(checked), ["", "what", "detail"], list(_rows(checked)))
+    session.printer.table(_as_data(checked), ["", "what", "detail"], list(_rows(checked)))
     return DONE if checked.ok else FOUND
 
 
-def _facts(checked: Checked) -> dict[str, Any]:
+def _as_data(checked: Checked) -> dict[str, Any]:
     return {
         "ok": checked.ok,
         "backend": checked.backend,

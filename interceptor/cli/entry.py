@@ -9,19 +9,39 @@ by ``with`` and ``finally`` before that, never by ``atexit``.
 from __future__ import annotations
 
 import gc
+import io
 import os
 import sys
+from contextlib import suppress
 
 
 def main() -> None:
     """Run the command line this process was given."""
     gc.disable()
+    _fill_standard_descriptors()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # No text is worth an error because a terminal lacks its letters.
+            stream.reconfigure(errors="backslashreplace")
     from interceptor.cli.main import run
 
     code = run(sys.argv[1:])
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except BrokenPipeError:
-        code = code or 1
+    # Python has None for a stream that was closed when it started.
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        # What could not be written is told and judged by now.
+        with suppress(OSError):
+            stream.flush()
     os._exit(code)
+
+
+def _fill_standard_descriptors() -> None:
+    """Put /dev/null where a standard stream was closed when this process started.
+
+    Else the next file opened takes its number, and some tool that is started later writes its
+    complaints into a lock or a namespace.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from interceptor.backends.install import Installed, install
 from interceptor.cli.exits import DONE
 from interceptor.cli.session import command
+from interceptor.cli.summary import summary
+from interceptor.operations.install import Installed, install
 from interceptor.settings import Scope
 
 if TYPE_CHECKING:
     from interceptor.cli.session import Session
-    from interceptor.config import Config
 
 
 def run(session: Session) -> int:
@@ -22,18 +22,29 @@ def run(session: Session) -> int:
     """
     with session.site() as site:
         done = install(session.config, session.sheet, site, session.deadline)
+        for what in done.passed_over:
+            session.printer.talk(f"passed over {what}")
+        for rule in done.shadowed:
+            session.printer.talk(
+                f"warning: not ours, and decides before ours: {rule.where}: {rule.what}"
+            )
         if session.config.dry_run:
-            _print_plan(session, done)
+            session.printer.data(_as_data(session, done), _plan(done))
             return DONE
-        session.printer.data(_facts(session, done), _lines(session, done))
-        if session.config.verify:
-            from interceptor.cli.verify_command import verify_and_print
+        if not session.config.verify:
+            session.printer.data(
+                _as_data(session, done), summary(session.config, session.place, done)
+            )
+            return DONE
+        from interceptor.cli.verify_command import print_verified, verified_as_data, verify_policy
 
-            return verify_and_print(session, session.config, session.sheet)
-    return DONE
+        verified = verify_policy(session, session.config, session.sheet)
+        facts = {**_as_data(session, done), "verified": verified_as_data(verified)}
+        session.printer.data(facts, summary(session.config, session.place, done))
+    return print_verified(session, verified)
 
 
-def _facts(session: Session, done: Installed) -> dict[str, Any]:
+def _as_data(session: Session, done: Installed) -> dict[str, Any]:
     chains, rules = done.ruleset.counts
     return {
         "changed": done.changed,
@@ -45,81 +56,22 @@ def _facts(session: Session, done: Installed) -> dict[str, Any]:
         "chains": chains,
         "rules": rules,
         "removed_from": list(done.removed_from),
-        "steps": [{"argv": list(s.argv), "stdin": s.stdin} for s in done.steps],
+        "passed_over": list(done.passed_over),
+        "shadowed": [{"where": rule.where, "what": rule.what} for rule in done.shadowed],
+        "steps": [step.describe() for step in done.steps],
     }
 
 
-def _lines(session: Session, done: Installed) -> list[str]:
-    if not done.changed:
-        return [f"already in place in {session.place}: {session.sheet.name} on {done.backend}"]
-    lines = [
-        f"installed in {session.place}: {_what(session, done)}",
-        f"  inbound   {_inbound(session.config)}",
-        f"  outbound  {_outbound(session.config)}",
-        f"  exempt    {_proxy(session.config)}",
-    ]
-    lines += [f"  removed what was there in {name}" for name in done.removed_from]
-    return lines
-
-
-def _what(session: Session, done: Installed) -> str:
-    chains, rules = done.ruleset.counts
-    families = " and ".join({"ip": "IPv4", "ip6": "IPv6"}[f] for f in done.family.members)
-    sheet = session.sheet.name
-    return f"{sheet} on {done.backend}, {families}, {chains} chains, {rules} rules"
-
-
-def _inbound(config: Config) -> str:
-    if not config.include_inbound_ports:
-        return "not captured"
-    ports = config.include_inbound_ports
-    which = "every port" if ports.is_everything else f"ports {ports}"
-    excluded = f", excluded {config.exclude_inbound_ports}" if config.exclude_inbound_ports else ""
-    return f"{which} to {config.inbound_port}{excluded}"
-
-
-def _outbound(config: Config) -> str:
-    parts = []
-    if config.include_outbound_cidrs.is_everything:
-        parts.append("every address")
-    elif config.include_outbound_cidrs:
-        parts.append(_short(str(config.include_outbound_cidrs)))
-    if config.include_outbound_ports:
-        parts.append(f"ports {config.include_outbound_ports}")
-    if not parts:
-        return "not captured"
-    excluded = [
-        _short(str(value))
-        for value in (
-            config.exclude_outbound_ports,
-            config.exclude_outbound_cidrs,
-            config.exclude_outbound_uids,
-        )
-        if value
-    ]
-    tail = f", excluded {' '.join(excluded)}" if excluded else ""
-    return f"{' and '.join(parts)} to {config.outbound_port}{tail}"
-
-
-def _proxy(config: Config) -> str:
-    named = [("uid", config.proxy_uid), ("gid", config.proxy_gid), ("mark", config.exempt_mark)]
-    return "the proxy, " + " or ".join(f"{name} {value}" for name, value in named if value)
-
-
-def _short(text: str, most: int = 60) -> str:
-    return (
-        text
-        if len(text) <= most
-        else f"{text[:most].rpartition(',')[0]},... ({text.count(',') + 1})"
-    )
-
-
-def _print_plan(session: Session, done: Installed) -> None:
+def _plan(done: Installed) -> list[str]:
     lines: list[str] = []
     for step in done.steps:
-        lines += [f"# {' '.join(step.argv)}", step.stdin.rstrip("\n")]
+        said = step.describe()
+        argv = said["argv"]
+        if isinstance(argv, list) and argv:
+            lines.append(f"# {' '.join(argv)}")
+        lines.append(str(said["stdin"]).rstrip("\n"))
     lines += [f"# remove what is there in {name}" for name in done.removed_from]
-    session.printer.data(_facts(session, done), lines or ["# nothing to do: already in place"])
+    return lines or ["# nothing to do: already in place"]
 
 
 command = command("install", (Scope.POLICY, Scope.HOST, Scope.RUN, Scope.INSTALL))(run)

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
+import traceback
 from typing import TYPE_CHECKING
 
 import click
 
 from interceptor import __version__
-from interceptor.cli.exits import FAILED, USAGE
-from interceptor.cli.output import print_error
-from interceptor.errors import InterceptorError, UsageError
+from interceptor.cli.exits import DONE, FOUND, UNVERIFIED, USAGE
+from interceptor.cli.output import print_error, streams
+from interceptor.errors import InterceptorError, OutputError, UsageError
 from interceptor.settings import ENVIRONMENT_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _INTERRUPTED = 130
+
+_ANSWERS = (DONE, FOUND, UNVERIFIED)
+"""Exit codes of commands that went through."""
 
 COMMANDS = {
     "check": "Say whether this host can hold the rules, feature by feature.",
@@ -48,6 +51,16 @@ class Group(click.Group):
         module = importlib.import_module(f"interceptor.cli.{cmd_name}_command")
         found: click.Command = module.command
         return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Look the first argument up, and say which command may be meant if it is none."""
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            from interceptor.cli.unknown import unknown_command
+
+            raise unknown_command(args[0], [*COMMANDS])
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
@@ -82,40 +95,56 @@ group = Group(
 def run(argv: Sequence[str]) -> int:
     """Run a command line and give its exit code; errors become one line and a hint.
 
-    Raises:
-        InterceptorError: with ``--debug``, so that Python shows where it came from.
+    With ``--debug`` Python's traceback stands before them. A reader of stdout that has enough
+    changes nothing; other faults of it are told once the command is through.
     """
+    with streams() as stdout:
+        code = _run(argv)
+        stdout.flush()
+        fault = stdout.fault
+        if fault is None or isinstance(fault, BrokenPipeError) or code not in _ANSWERS:
+            return code
+        lost = OutputError(
+            f"the command itself went through, but its output did not: {fault.strerror}"
+        )
+        print_error(lost, as_json=False)
+        return code or lost.exit_code
+
+
+def _run(argv: Sequence[str]) -> int:
     try:
-        code: int = group.main(list(argv), prog_name="interceptor", standalone_mode=False)
-    except InterceptorError as error:
-        if _wants("debug", argv):
-            raise
-        print_error(error, as_json=_wants("output", argv, "json"))
-        return error.exit_code
+        return int(group.main(list(argv), prog_name="interceptor", standalone_mode=False) or 0)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return USAGE
-    except click.UsageError as error:
-        path = error.ctx.command_path if error.ctx else "interceptor"
-        plain = UsageError(error.format_message(), hint=f"see {path} --help")
-        print_error(plain, as_json=_wants("output", argv, "json"))
-        return USAGE
     except (click.Abort, KeyboardInterrupt):
         return _INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has enough; give Python nothing left to flush into it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last one to see it, and it is shown
         if _wants("debug", argv):
-            raise
-        bug = InterceptorError(
-            f"a fault of this program: {type(error).__name__}: {error}",
-            hint="please report it with what the same command prints with --debug",
-        )
-        print_error(bug, as_json=_wants("output", argv, "json"))
-        return FAILED
-    return code
+            traceback.print_exc()
+        plain = _plain(error, argv)
+        print_error(plain, as_json=_wants("output", argv, "json"))
+        return plain.exit_code
+
+
+def _plain(error: Exception, argv: Sequence[str]) -> InterceptorError:
+    """Make one of our errors of whatever went wrong."""
+    match error:
+        case InterceptorError():
+            return error
+        case click.NoSuchOption(ctx=click.Context() as context):
+            from interceptor.cli.unknown import unknown_option
+
+            return unknown_option(error.option_name, context)
+        case click.UsageError():
+            command = next((word for word in argv if word in COMMANDS), "")
+            path = error.ctx.command_path if error.ctx else f"interceptor {command}".strip()
+            return UsageError(error.format_message(), hint=f"see {path} --help")
+        case _:
+            return InterceptorError(
+                f"a fault of this program: {type(error).__name__}: {error}",
+                hint="please report it with what the same command prints with --debug",
+            )
 
 
 def _wants(setting: str, argv: Sequence[str], value: str = "") -> bool:

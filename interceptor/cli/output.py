@@ -1,21 +1,77 @@
-"""stdout is data, for people or as JSON; stderr is talk."""
+"""stdout is data, for people or as JSON; stderr is talk. Neither can fail a command.
+
+What a command does to a kernel matters more than whether somebody still reads about it, so while
+one runs, both are a ``Stream``.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
 
 from interceptor.config import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from interceptor.errors import InterceptorError
 
 _COLORS = {"✓": "green", "✗": "red", "!": "yellow", "·": "bright_black"}
+
+
+class Stream:
+    """A stream whose writes never fail: the first fault is kept, and what follows is left out.
+
+    Args:
+        target: where it writes; Python has ``None`` for a stream that was closed at its start.
+    """
+
+    def __init__(self, target: TextIO | None) -> None:
+        self._target = target
+        closed = OSError(errno.EBADF, "it is closed")
+        self.fault: OSError | None = closed if target is None else None
+
+    def write(self, text: str) -> int:
+        """Write a text, or leave it out."""
+        self._do(lambda target: target.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand what is written over to the system."""
+        self._do(lambda target: target.flush())
+
+    def _do(self, step: Callable[[TextIO], object]) -> None:
+        if self._target is not None and self.fault is None:
+            try:
+                step(self._target)
+            except OSError as error:
+                self.fault = error
+
+    def isatty(self) -> bool:
+        """Whether a person is at the other end."""
+        return self._target is not None and self._target.isatty()
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "buffer":  # a way round
+            raise AttributeError(name)
+        return getattr(self._target, name)
+
+
+@contextmanager
+def streams() -> Iterator[Stream]:
+    """Put streams that cannot fail in the place of stdout and stderr, and give the first."""
+    before = sys.stdout, sys.stderr
+    ours = tuple(map(Stream, before))
+    sys.stdout, sys.stderr = (cast("TextIO", stream) for stream in ours)
+    try:
+        yield ours[0]
+    finally:
+        sys.stdout, sys.stderr = before
 
 
 class Printer:
@@ -36,9 +92,19 @@ class Printer:
         self, facts: dict[str, Any], columns: Sequence[str], rows: Sequence[Sequence[str]]
     ) -> None:
         """Print facts as JSON, or rows under columns."""
+        self.json_or_nothing(facts)
+        self.table_for_people(columns, rows)
+
+    def json_or_nothing(self, facts: dict[str, Any]) -> None:
+        """Print facts if JSON is asked for."""
         if self.is_json:
             self.json(facts)
-        elif use_color():
+
+    def table_for_people(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print rows under columns unless JSON is asked for."""
+        if self.is_json:
+            return
+        if use_color():
             _rich_table(columns, rows)
         else:
             _plain_table(columns, rows)
@@ -67,11 +133,16 @@ def use_color() -> bool:
 
 def print_error(error: InterceptorError, *, as_json: bool) -> None:
     """Print what failed and what to do; with JSON, stdout gets it as an object as well."""
+    message, hint = _one_line(error.message), _one_line(error.hint)
     if as_json:
-        Printer.json({"error": error.message, "hint": error.hint, "exit_code": error.exit_code})
-    click.echo(f"error: {error.message}", err=True)
-    if error.hint:
-        click.echo(f"hint: {error.hint}", err=True)
+        Printer.json({"error": message, "hint": hint, "exit_code": error.exit_code})
+    Printer.talk(f"error: {message}")
+    Printer.talk(f"hint: {hint}")
+
+
+def _one_line(text: str) -> str:
+    """Spell out what does not print: a path may hold anything, also lines of its own."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -9,11 +9,12 @@ import click
 from interceptor.cli.exits import DONE
 from interceptor.cli.session import command
 from interceptor.config import BackendChoice
+from interceptor.errors import UsageError
 from interceptor.names import Family
 from interceptor.render import iptables, nftables
 from interceptor.settings import Scope
-from interceptor.sheets.build import build
-from interceptor.system import facts
+from interceptor.sheets.build import build, family_of
+from interceptor.system import host
 
 if TYPE_CHECKING:
     from interceptor.cli.session import Session
@@ -25,19 +26,39 @@ def run(session: Session, family: str | None) -> int:
     nftables text goes to nft -f -, iptables text to iptables-restore or, with --family ip6, to
     ip6tables-restore. Nothing is installed, and no root is needed.
     """
+    config, sheet = session.config, session.sheet
+    is_iptables = config.backend is BackendChoice.IPTABLES
+    if family and not is_iptables:
+        raise UsageError(
+            f"--family {family} says nothing here: nftables text is one for both families",
+            hint="add --backend iptables, or say what is intercepted with --ip-families",
+        )
     session.enter_namespace()
-    ruleset = build(session.sheet, session.config, facts.observe(session.config))
-    if session.config.backend is BackendChoice.IPTABLES:
-        language, chosen = "iptables", Family(family or Family.IP)
-        text = iptables.text(iptables.lower(ruleset, chosen))
-        both = any(table.family is Family.INET for table in ruleset.tables)
-        if both and family is None:
+    facts = host.observe(config)
+    ruleset = build(sheet, config, facts)
+    if is_iptables:
+        chosen = _choose(family, family_of(config, facts).members)
+        if family is None and family_of(config, facts) is Family.INET:
             session.printer.talk("these are the IPv4 rules; --family ip6 prints those for IPv6")
+        language, shown = "iptables", str(chosen)
+        text = iptables.text(iptables.lower(ruleset, chosen))
     else:
-        language, text = "nftables", nftables.text(nftables.lower(ruleset, session.sheet.dialect))
-    facts_ = {"language": language, "family": family, "sheet": session.sheet.name, "text": text}
-    session.printer.data(facts_, [text.rstrip("\n")] if text else [])
+        language, shown = "nftables", None
+        text = nftables.text(nftables.lower(ruleset, sheet.dialect))
+    data = {"language": language, "family": shown, "sheet": sheet.name, "text": text}
+    session.printer.data(data, [text.rstrip("\n")] if text else [])
     return DONE
+
+
+def _choose(asked: str | None, there: tuple[Family, ...]) -> Family:
+    if asked is None:
+        return there[0]
+    if asked not in there:
+        raise UsageError(
+            f"there are no rules for --family {asked}: it is not intercepted here",
+            hint="say which are with --ip-families; auto adds IPv6 where there is such an address",
+        )
+    return Family(asked)
 
 
 _FAMILY = click.Option(

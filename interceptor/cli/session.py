@@ -7,21 +7,20 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from interceptor.cli.options import flag_values, settings_options
 from interceptor.cli.output import Printer
-from interceptor.cli.sources import read_settings, sheet_layer
-from interceptor.errors import ConfigError, InterceptorError
-from interceptor.layers import DEFAULTS, Layer, Resolved, resolve
-from interceptor.settings import SETTINGS, Scope
+from interceptor.errors import ConfigError
+from interceptor.sources import read_settings
 from interceptor.system.deadline import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from interceptor.backends.site import Site
-    from interceptor.config import Config
+    from interceptor.layers import Resolved
+    from interceptor.operations.policy import Policy
+    from interceptor.operations.site import Site
+    from interceptor.settings import Scope
     from interceptor.sheets.sheet import Sheet
 
 
@@ -42,22 +41,22 @@ class Session:
         With ``shared`` others may look at the same time, but nobody changes anything; there is
         time then to ask the kernel itself and not the tool that wrote the rules.
         """
-        from interceptor.backends.site import Site
+        from interceptor.operations.site import Site
         from interceptor.system import lock
 
         self.enter_namespace()
-        elsewhere = self.config.netns is not None
+        elsewhere = self.config.is_elsewhere
         with (
-            lock.namespace_lock(self.deadline, shared=shared),
+            lock.namespace_lock(self.deadline, shared=shared) as locked,
             lock.private_xtables_lock(needed=elsewhere) as legacy_lock,
         ):
-            yield Site(
-                self.sheet.dialect, self.deadline, legacy_lock=legacy_lock, in_process=shared
-            )
+            if not locked:
+                self.printer.talk("somebody holds this namespace's lock; looking without it")
+            yield Site(self.deadline, legacy_lock=legacy_lock, in_process=shared)
 
     def enter_namespace(self) -> None:
         """Go where ``--netns`` says."""
-        if self.config.netns is not None:
+        if self.config.is_elsewhere:
             from interceptor.system import netns
 
             descriptor = netns.open_path(self.config.netns)
@@ -69,38 +68,13 @@ class Session:
     @property
     def place(self) -> str:
         """The namespace in words."""
-        return self.config.netns or "this network namespace"
+        return self.config.netns if self.config.is_elsewhere else "this network namespace"
 
-    def installed(self, site: Site) -> tuple[Config, Sheet, str]:
-        """Give the policy to compare with: what this run says, else what was recorded.
+    def policy(self, site: Site) -> Policy:
+        """Give the policy to compare with: what this run says, else what was recorded."""
+        from interceptor.operations.policy import installed_policy
 
-        The third value says in words which it is.
-
-        Raises:
-            ConfigError: the record is of another version and has settings unknown here.
-        """
-        holders = site.holders()
-        record = site.record(holders[0]) if holders else None
-        if self.resolved.policy_given or record is None:
-            given = "this command's settings" if self.resolved.policy_given else "the defaults"
-            return self.config, self.sheet, given
-        from interceptor.sheets import loader
-
-        where = f"recorded by interceptor {record.version} at install"
-        try:
-            sheet = loader.load(record.settings.get("sheet", DEFAULTS.values["sheet"]))
-            layer = Layer(record.settings, lambda key: f"{key}, {where}")
-            config = resolve([DEFAULTS, sheet_layer(sheet), layer]).config
-        except InterceptorError as error:
-            raise ConfigError(
-                error.message, hint="give the policy by flags or --config instead"
-            ) from None
-        here = {
-            name: getattr(self.config, name)
-            for name, row in SETTINGS.items()
-            if row.scope is not Scope.POLICY
-        }
-        return msgspec.structs.replace(config, **here), sheet, "the record of the installation"
+        return installed_policy(self.resolved, self.sheet, site)
 
 
 def command(
@@ -118,7 +92,12 @@ def command(
             flags = flag_values({k: v for k, v in arguments.items() if k not in own})
             resolved, sheet = read_settings(flags, arguments.get("config"), os.environ)
             session = Session(resolved, sheet)
-            return function(session, **{key: arguments[key] for key in own})
+            try:
+                return function(session, **{key: arguments[key] for key in own})
+            except ConfigError as error:
+                if not error.key:
+                    raise
+                raise error.at(resolved.origins[error.key]) from error
 
         made = click.Command(
             name, callback=run, help=function.__doc__, params=list(params), no_args_is_help=False

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from interceptor.backends.install import uninstall
 from interceptor.cli.exits import DONE
 from interceptor.cli.session import command
+from interceptor.operations.install import uninstall
 from interceptor.settings import Scope
 
 if TYPE_CHECKING:
@@ -20,11 +20,10 @@ def run(session: Session) -> int:
     version left it. Nothing there to remove is no error.
     """
     with session.site() as site:
-        done = uninstall(site, session.deadline)
-    names = [change.backend for change in done]
+        names = uninstall(site, session.deadline)
     lines = [f"removed from {session.place}: {', '.join(names)}"]
     session.printer.data(
-        {"changed": bool(names), "netns": session.config.netns, "removed_from": names},
+        {"changed": bool(names), "netns": session.config.netns, "removed_from": list(names)},
         lines if names else [f"nothing of ours in {session.place}"],
     )
     return DONE

@@ -60,9 +60,15 @@ _FLAGS = [
     Bad("render --loopback-cidr 10.0.0.0/8", "not one network within 127.0.0.0/8"),
     Bad("render --loopback-cidr 127.0.0.1,127.0.0.2/31", "not one network"),
     Bad("render --loopback-cidr ::1/128", "not one network"),
-    Bad("render --proxy-uid no_such_user", "no user named 'no_such_user'", "give the number"),
-    Bad("render --proxy-gid no_such_group", "no group named 'no_such_group'"),
-    Bad("render --exclude-outbound-uids nobody,ghost", "no user named 'ghost'"),
+    Bad(
+        "render --proxy-uid no_such_user",
+        "error: --proxy-uid: no user named 'no_such_user'",
+        "give the number",
+    ),
+    Bad("render --proxy-gid no_such_group", "--proxy-gid: no group named 'no_such_group'"),
+    Bad("render --exclude-outbound-uids nobody,ghost", "-outbound-uids: no user named 'ghost'"),
+    # A name is looked up as what its setting is about.
+    Bad("render --proxy-uid ghost --proxy-gid ghost", "--proxy-uid: no user named 'ghost'"),
     Bad("render --proxy-uid 4294967295", "is not within 0..4294967294"),
     Bad("render --proxy-uid 1337x", "'1337x' is no id"),
     Bad("render --proxy-uid so,me;thing", "'me;thing' is no id and no account name"),
@@ -84,10 +90,51 @@ _FLAGS = [
     Bad("render --timeout soon", "'soon' is no number of seconds"),
     Bad("render --timeout inf", "no positive number"),
     Bad("render --timeout nan", "no positive number"),
-    Bad("render --inbund-port 1", "No such option", "interceptor render --help"),
-    Bad("instal", "No such command 'instal'", "interceptor --help"),
-    Bad("render --family ip5", "'ip5' is not one of"),
-    Bad("config", "Usage:"),
+    Bad(
+        "render --exempt-mark 0",
+        "--exempt-mark: a mark of 0 is what every packet without a mark has",
+        "as 0x539",
+    ),
+    Bad("render --exempt-mark 7,0x0/0xff", "a mark of 0"),
+    Bad("render --inbound-port " + "1" * 5000, "'11111111111111111111'... is no port"),
+    Bad("status --netns=", "--netns: a value is needed, not an empty one"),
+    Bad("render --netns /run/netns/a\u200bb", "has characters that do not print"),
+    Bad("render --config=", "--config: a path is needed, not an empty value", "- for stdin"),
+    Bad("render --config a\u200bb", r"error: a\u200bb: cannot be read: No such file"),
+]
+
+_COMMAND_LINES = [
+    Bad(
+        "render --inbund-port 1",
+        "interceptor render has no option --inbund-port",
+        "did you mean --inbound-port?",
+    ),
+    Bad("render --frobnicate", "interceptor render has no option --frobn", "see interceptor rend"),
+    Bad("install --family ip6", "has no option --family: it is one of render", "install --help"),
+    Bad(
+        "uninstall --inbound-port 3",
+        "has no option --inbound-port: it is one of check, install, status, verify, render, c",
+    ),
+    Bad(
+        "--netns /run/netns/x status",
+        "interceptor itself has no option --netns",
+        "write it after a command",
+    ),
+    Bad("--frobnicate", "interceptor itself has no option", "see interceptor --help"),
+    Bad("instal", "there is no command 'instal'", "did you mean install?"),
+    Bad("frobnicate", "there is no command 'frobnicate'", "commands are check, install, status"),
+    Bad("config shw", "No such command 'shw'", "see interceptor config --help"),
+    Bad("render --inbound-port", "requires an argument", "see interceptor render --help"),
+    Bad("render more", "unexpected extra argument (more)", "see interceptor render --help"),
+    Bad("render --backend iptables --family ip5", "'ip5' is not one of"),
+    Bad("render --family ip", "nftables text is one for both", "add --backend iptables"),
+    Bad("render --backend nftables --family ip6", "--family ip6 says nothing here"),
+    Bad(
+        "render --backend iptables --family ip6 --ip-families ipv4",
+        "there are no rules for --family ip6",
+        "--ip-families",
+    ),
+    Bad("render --backend iptables --family ip --ip-families ipv6", "no rules for --family ip:"),
 ]
 
 _SOURCES = [
@@ -118,16 +165,69 @@ _SOURCES = [
     Bad("render --config FILE", "inbound_port: 'x' is no port", config='inbound_port = "x"'),
     Bad("render --config FILE", "inbound_port: port 0", config="inbound_port = 0"),
     Bad("render --config FILE", "'80.5' is no port", config="inbound_port = 80.5"),
-    Bad("render --config FILE", "inbound_port: dict is neither", config="[inbound_port]\na = 1"),
-    Bad("render --config FILE", "list is neither", config="exclude_inbound_ports = [[1]]"),
+    Bad(
+        "render --config FILE",
+        "FILE: proxy_uid: no user named 'ghost' on this host",
+        config='proxy_uid = "ghost"',
+    ),
+    Bad(
+        "render",
+        "INTERCEPTOR_PROXY_GID: no group named 'ghost' on this host",
+        environment=env(INTERCEPTOR_PROXY_GID="ghost"),
+    ),
+    Bad(
+        "status",
+        "INTERCEPTOR_NETNS: a value is needed, not an empty one",
+        environment=env(INTERCEPTOR_NETNS=""),
+    ),
+    Bad(
+        "render",
+        "INTERCEPTOR_CONFIG: a path is needed, not an empty value",
+        environment=env(INTERCEPTOR_CONFIG=""),
+    ),
+    Bad(
+        "render --config FILE",
+        "inbound_port: a text, a number or a list of those is needed, not a table",
+        config="[inbound_port]\na = 1",
+    ),
+    Bad(
+        "render --config FILE",
+        "not a list of other things",
+        config="exclude_inbound_ports = [[1]]",
+    ),
+    Bad("render --config FILE", "needed, not a date", config="inbound_port = 2020-01-01"),
     Bad(
         "render --config FILE",
         "as TOML: Invalid value",
         "write key = value",
         config="inbound_port = ",
     ),
-    Bad("render --config -", "stdin: inbound_port: there is no value", stdin="inbound_port:\n"),
-    Bad("render --config -", "stdin:", stdin="[1, 2]"),
+    Bad(
+        "render --config -",
+        "stdin: inbound_port: there is no value",
+        'write inbound_port: "15006", or leave the key out',
+        stdin="inbound_port:\n",
+    ),
+    Bad(
+        "render --config -",
+        "stdin: exclude_inbound_ports: there is no value",
+        'write exclude_inbound_ports: "" for the empty list',
+        stdin="exclude_inbound_ports: ~\n",
+    ),
+    Bad(
+        "render --config -",
+        "stdin: proxy_gid: there is no value",
+        'write "proxy_gid": "" for the empty list',
+        stdin='{"proxy_gid": null}',
+    ),
+    Bad("render --config -", "as YAML: it holds something else than keys", stdin="[1, 2]"),
+    Bad(
+        "render --config -",
+        "as YAML: line 2: the key 'netns' is there",
+        stdin="netns: a\nnetns: a",
+    ),
+    Bad("render --config -", "the key 'verify' is there twice", stdin='{"verify":1, "verify":1}'),
+    Bad("render --config -", "as TOML: Cannot overwrite", stdin="verify = true\nverify = true"),
     Bad("render --config /no/such/file", "cannot be read: No such file or directory"),
     Bad("render --config /", "cannot be read: Is a directory"),
     Bad(
@@ -151,7 +251,7 @@ _PLACES = [
     Bad("verify --netns /proc/self/ns/mnt", "is no network namespace"),
 ]
 
-CASES = [*_FLAGS, *_SOURCES, *_SHEETS, *_PLACES]
+CASES = [*_FLAGS, *_COMMAND_LINES, *_SOURCES, *_SHEETS, *_PLACES]
 
 
 def test_there_are_enough_of_them() -> None:
@@ -183,10 +283,10 @@ def test_it_is_refused(
     assert out == ""
     assert bad.says in "\n".join(lines)
     assert "Traceback" not in err
-    if bad.argv != "config":
-        assert lines[0].startswith("error: ")
-        assert len(lines) <= 2, "one line what failed, one line what to do"
-        assert bad.hint in "\n".join(lines[1:])
+    assert len(lines) == 2, "one line what failed, one line what to do"
+    assert lines[0].startswith("error: ")
+    assert lines[1].startswith("hint: ")
+    assert bad.hint in lines[1]
     assert os.readlink("/proc/self/ns/net") == namespace_before
 
 
@@ -201,11 +301,21 @@ def test_an_error_as_json_has_the_same_facts(capsys: pytest.CaptureFixture[str])
     assert f"hint: {error['hint']}" in err
 
 
-def test_debug_shows_where_an_error_comes_from() -> None:
-    from interceptor.errors import ConfigError
-
-    with pytest.raises(ConfigError):
-        run(["render", "--inbound-port", "0", "--debug"])
+@pytest.mark.parametrize("by", ["flag", "environment"])
+def test_debug_shows_where_an_error_comes_from(
+    by: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["render", "--inbound-port", "0"]
+    if by == "flag":
+        argv.append("--debug")
+    else:
+        monkeypatch.setenv("INTERCEPTOR_DEBUG", "yes")
+    assert run(argv) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert any("ConfigError: --inbound-port: port 0" in line for line in lines)
+    assert lines[-2].startswith("error: --inbound-port: port 0")
+    assert lines[-1].startswith("hint: ")
 
 
 def test_service_links_of_kubernetes_are_no_settings(

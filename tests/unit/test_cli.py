@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +16,9 @@ from interceptor.cli.main import COMMANDS, run
 from interceptor.settings import SETTINGS, Scope
 from tests.lab.netns import namespaces
 from tests.lab.paths import PROGRAM, interceptor
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -35,10 +40,12 @@ def test_the_group_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> Non
     assert all(name in out and text.split(",")[0] in out for name, text in COMMANDS.items())
 
 
-def test_no_command_is_a_usage_error() -> None:
-    done = interceptor()
+@pytest.mark.parametrize("argv", [(), ("config",)], ids=["interceptor", "config"])
+def test_no_command_is_a_usage_error(argv: tuple[str, ...]) -> None:
+    done = interceptor(*argv)
     assert done.code == 2
     assert "Commands:" in done.stderr
+    assert done.stdout == ""
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,6 +130,110 @@ def test_a_reader_that_leaves_early_is_no_error_to_talk_about() -> None:
     assert done.stderr == ""
 
 
+def _in_shell(line: str) -> tuple[int, str]:
+    """Run a line of bash, where ``interceptor`` is the program, and give its code and stderr."""
+    done = subprocess.run(
+        ["/bin/bash", "-c", line.replace("interceptor", PROGRAM, 1)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("argv", "code"),
+    [
+        ("render", 0),
+        ("config show", 0),
+        ("render --output json", 0),
+        ("--help", 0),
+        ("render --inbound-port 0", 2),
+        ("render --inbound-port 0 --output json", 2),
+    ],
+)
+@pytest.mark.parametrize("streams", ["", "2>&1"])
+def test_a_closed_pipe_leaves_a_command_its_exit_code(argv: str, code: int, streams: str) -> None:
+    # The reader is gone before anything is written.
+    line = f"(sleep 0.2; exec interceptor {argv} {streams}) | exec 0<&-; exit ${{PIPESTATUS[0]}}"
+    returned, err = _in_shell(line)
+    assert returned == code
+    assert "Traceback" not in err
+    assert "Broken pipe" not in err
+
+
+@pytest.mark.parametrize(
+    ("where", "why"), [(">/dev/full", "No space left on device"), (">&-", "it is closed")]
+)
+@pytest.mark.parametrize("argv", ["render", "config show", "sheets --output json", "--help"])
+def test_output_that_is_lost_is_told(argv: str, where: str, why: str) -> None:
+    code, err = _in_shell(f"interceptor {argv} {where}")
+    lines = err.splitlines()
+    assert code == 1
+    assert lines[0] == f"error: the command itself went through, but its output did not: {why}"
+    assert lines[1].startswith("hint: ")
+    assert len(lines) == 2
+
+
+@pytest.mark.parametrize("where", ["2>/dev/full", "2>&-", ">&- 2>&-", "<&- >/dev/full 2>&-"])
+def test_talk_that_is_lost_is_no_fault(where: str) -> None:
+    assert _in_shell(f"interceptor render --inbound-port 0 {where}") == (2, "")
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("where", "code"), [("| exec 0<&-", 0), (">/dev/full", 1), (">&-", 1)])
+def test_a_command_does_its_work_though_nobody_reads_of_it(where: str, code: int) -> None:
+    with namespaces("deaf") as (namespace,):
+        for command in ("install", "uninstall"):
+            returned, err = _in_shell(
+                f"(sleep 0.2; exec interceptor {command} --netns {namespace.path}) {where}; "
+                "exit ${PIPESTATUS[0]}"
+            )
+            assert returned == code, err
+            there = "interceptor-inbound" in namespace.run("nft", "list", "ruleset")
+            assert there is (command == "install")
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("where", "lines"), [("| exec 0<&-", 0), (">/dev/full", 2)])
+def test_what_a_command_found_is_its_exit_code_though_nobody_reads_of_it(
+    where: str, lines: int
+) -> None:
+    with namespaces("deaf") as (namespace,):
+        code, err = _in_shell(
+            f"(sleep 0.2; exec interceptor status --netns {namespace.path}) {where}; "
+            "exit ${PIPESTATUS[0]}"
+        )
+    assert code == 3
+    assert len(err.splitlines()) == lines
+
+
+def test_standard_streams_that_were_closed_are_not_taken_by_files() -> None:
+    """Else the lock, a namespace or a pipe to a tool gets what somebody writes to stdout."""
+    code = (
+        "import os; from interceptor.cli import entry, main;"
+        "main.run = lambda _: sum(os.readlink(f'/proc/self/fd/{n}') == '/dev/null'"
+        " for n in range(3));"
+        "entry.main()"
+    )
+    line = f'{sys.executable} -c "{code}" <&- >&- 2>&-'
+    assert subprocess.run(["/bin/bash", "-c", line], check=False).returncode == 3
+
+
+def test_letters_a_terminal_lacks_are_spelled_out() -> None:
+    done = interceptor(
+        "sheets", "/no/é\udcff.toml", environment={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    )
+    assert done.code == 2
+    assert r"/no/\xe9\udcff.toml" in done.stderr
+    done = interceptor(
+        *("config", "show", "--sheet", "sidecar", "--netns", "/é"),
+        environment={"PYTHONIOENCODING": "ascii"},
+    )
+    assert done.code == 0
+    assert r"/\xe9" in done.stdout
+
+
 _MANY = ",".join(f"10.{n >> 8}.{n & 255}.0/24" for n in range(0, 8000, 2))
 
 
@@ -152,6 +263,52 @@ def test_it_says_that_there_are_rules_for_the_other_family_too() -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize(
+    ("flags", "family", "first"),
+    [
+        (("--ip-families", "ipv6"), "ip6", "! -d ::1/128"),
+        (("--ip-families", "ipv4"), "ip", "! -d 127.0.0.1/32"),
+        (("--ip-families", "dual"), "ip", "! -d 127.0.0.1/32"),
+        (("--ip-families", "dual", "--family", "ip6"), "ip6", "! -d ::1/128"),
+    ],
+)
+def test_iptables_text_is_for_a_family_that_is_intercepted(
+    flags: tuple[str, ...], family: str, first: str
+) -> None:
+    facts = interceptor("render", "--backend", "iptables", "--output", "json", *flags).json
+    assert facts["family"] == family
+    assert first in facts["text"]
+
+
+_NO_NAT = """\
+format = 1
+name = "mine"
+summary = "no nat"
+prefix = "INTERCEPTOR_MINE"
+
+[chains.{table}]
+OUTPUT = [ {{ action = "-j INTERCEPTOR_MINE", why = "look" }} ]
+INTERCEPTOR_MINE = [ {{ match = "-p tcp --dport 23", action = "-j DROP", why = "old" }} ]
+"""
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("table", ["raw", "mangle", "filter", "security"])
+def test_a_sheet_without_nat_loads_too(table: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(_NO_NAT.format(table=table))
+    with namespaces("render") as (namespace,):
+        flags = ("--sheet", str(path), "--ip-families", "dual")
+        namespace.run("nft", "-f", "-", stdin=interceptor("render", *flags).stdout)
+        assert "interceptor-mine" in namespace.run("nft", "list", "table", "inet", "interceptor")
+        for family, tool in (("ip", "iptables"), ("ip6", "ip6tables")):
+            lines = interceptor("render", *flags, "--backend", "iptables", "--family", family)
+            for variant in ("nft", "legacy"):
+                namespace.run(f"{tool}-{variant}-restore", stdin=lines.stdout)
+                saved = namespace.run(f"{tool}-{variant}-save", "-t", table)
+                assert "-j DROP" in saved
+
+
 @pytest.mark.root
 def test_render_means_the_namespace_it_is_given() -> None:
     """With auto, IPv6 rules are for a namespace that has IPv6."""
@@ -173,8 +330,11 @@ def test_a_fault_of_the_program_is_one_line_too(
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "error: a fault of this program: ZeroDivisionError: on purpose"
     assert "--debug" in lines[1]
-    with pytest.raises(ZeroDivisionError):
-        run(["render", "--debug"])
+    assert len(lines) == 2
+    assert run(["render", "--debug"]) == 1
+    more = capsys.readouterr().err.splitlines()
+    assert more[0] == "Traceback (most recent call last):"
+    assert more[-2:] == lines
 
 
 def test_the_cni_plugin_says_what_it_is_not_yet() -> None:

@@ -12,16 +12,18 @@ import interceptor
 _ROOT = Path(str(interceptor.__file__)).parent
 
 _ORDER = [
-    {"interceptor", "errors", "names"},
-    {"values"},
+    {"interceptor", "errors", "names", "files"},
+    {"values", "documents"},
     {"config", "facts"},
     {"settings", "dialect"},
     {"layers"},
     {"model"},
     {"record", "parse"},
     {"sheets", "render", "analysis"},
+    {"sources"},
     {"system"},
     {"backends"},
+    {"operations"},
     {"verify"},
     {"cni", "cli"},
     {"__main__"},

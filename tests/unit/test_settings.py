@@ -10,7 +10,7 @@ import pytest
 
 from interceptor import values
 from interceptor.cli.main import run
-from interceptor.config import Config
+from interceptor.config import OWN_NETNS, Config
 from interceptor.layers import DEFAULTS, Layer, resolve
 from interceptor.settings import SETTINGS, Scope, recorded_settings, show
 from tests.unit.common import config
@@ -128,6 +128,13 @@ def test_people_see_the_origin_when_they_ask(capsys: pytest.CaptureFixture[str])
     assert run(["config", "show", "--origin", "--inbound-port", "3"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert ["inbound_port", "3", "--inbound-port"] in [line.split() for line in lines]
+
+
+def test_the_own_namespace_has_a_path() -> None:
+    assert config().netns == OWN_NETNS
+    assert not config().is_elsewhere
+    assert not config(netns=OWN_NETNS).is_elsewhere
+    assert config(netns="/run/netns/x").is_elsewhere
 
 
 def test_every_scope_is_offered_somewhere() -> None:

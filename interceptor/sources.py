@@ -7,17 +7,20 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from interceptor.errors import ConfigError
+from interceptor.files import read_file, read_stream
 from interceptor.layers import DEFAULTS, Layer, Resolved, resolve, unknown_key
 from interceptor.settings import ENVIRONMENT_PREFIX, SETTINGS
 from interceptor.sheets import loader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
+    from interceptor.documents import Document
     from interceptor.sheets.sheet import Sheet
+
+_MOST = 1 << 26
+"""Bytes of a configuration; ten thousand networks are two hundred thousand."""
 
 _CONFIG = f"{ENVIRONMENT_PREFIX}CONFIG"
 
@@ -35,9 +38,12 @@ def read_settings(
         SheetError: the sheet.
     """
     layers = [
-        _file_layer(config_path or environment.get(_CONFIG, "")),
-        _environment_layer(environment),
-        Layer(flags, lambda key: SETTINGS[key].flag, given=True),
+        _with_whole_path(layer)
+        for layer in (
+            _file_layer(config_path, environment),
+            _environment_layer(environment),
+            Layer(flags, lambda key: SETTINGS[key].flag, given=True),
+        )
     ]
     name = DEFAULTS.values["sheet"]
     for layer in layers:
@@ -46,10 +52,19 @@ def read_settings(
     return resolve([DEFAULTS, sheet_layer(sheet), *layers]), sheet
 
 
+def _with_whole_path(layer: Layer) -> Layer:
+    """Name a user's sheet by a path that means the same from everywhere: it is recorded."""
+    name = layer.values.get("sheet", "")
+    if not loader.is_path(name):
+        return layer
+    values = {**layer.values, "sheet": os.path.abspath(name)}
+    return Layer(values, layer.origin, given=layer.given)
+
+
 def sheet_layer(sheet: Sheet) -> Layer:
     """Give a dialect's own defaults."""
     values = {key: _text(key, value, sheet.name) for key, value in sheet.defaults.items()}
-    return Layer(values, lambda _key: f"sheet {sheet.name}")
+    return Layer(values, lambda key: f"sheet {sheet.name}, {sheet.place(f'defaults.{key}')}")
 
 
 def _environment_layer(environment: Mapping[str, str]) -> Layer:
@@ -81,16 +96,61 @@ def _is_service_link(name: str, text: str) -> bool:
     return re.search(f"{_SERVICE_LINK}$", name) is not None
 
 
-def _file_layer(path: str) -> Layer:
-    if not path:
+def _file_layer(config_path: str | None, environment: Mapping[str, str]) -> Layer:
+    origin, path = "--config", config_path
+    if path is None:
+        origin, path = _CONFIG, environment.get(_CONFIG)
+    if path is None:
         return Layer({}, str)
+    if not path.strip():
+        raise ConfigError(
+            f"{origin}: a path is needed, not an empty value",
+            hint="give the path of a file, - for stdin, or leave it out",
+        )
+    from interceptor import documents
+
     label = "stdin" if path == "-" else path
+    extension = os.path.splitext(path)[1].lower()
+    document = documents.read(_read_text(path, label), extension, label)
     values = {}
-    for key, value in _read_file(path, label).items():
+    for key, value in document.values.items():
         if key not in SETTINGS:
-            raise unknown_key(str(key), label, SETTINGS)
+            raise unknown_key(key, label, SETTINGS)
+        if value is None:
+            raise ConfigError(f"{label}: {key}: there is no value", hint=_instead(document, key))
         values[key] = _text(key, value, label)
     return Layer(values, lambda key: f"{label}: {key}", given=True)
+
+
+def _read_text(path: str, label: str) -> str:
+    try:
+        if path != "-":
+            content = read_file(path, _MOST, pipes=True)
+        elif sys.stdin is None:
+            raise ValueError("it is closed")  # noqa: TRY301
+        else:
+            content = read_stream(sys.stdin.buffer, _MOST)
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        reason = "it is not UTF-8"
+    except (OSError, ValueError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+    raise ConfigError(
+        f"{label}: cannot be read: {reason}", hint="give --config the path of a readable file"
+    )
+
+
+def _instead(document: Document, key: str) -> str:
+    """Say what to write in the place of no value."""
+    setting = SETTINGS[key]
+    try:
+        setting.parse("")
+    except ValueError:
+        return f"write {document.line(key, setting.default)}, or leave the key out"
+    return f"write {document.line(key, '')} for the empty list, or leave the key out"
+
+
+_KINDS = {"dict": "a table", "list": "a list of other things", "NoneType": "nothing"}
 
 
 def _text(key: str, value: Any, label: str) -> str:
@@ -98,58 +158,13 @@ def _text(key: str, value: Any, label: str) -> str:
     match value:
         case bool():
             return "true" if value else "false"
-        case str() | int() | float():
+        case str() | int():
             return str(value)
         case list() if all(isinstance(v, str | int) and not isinstance(v, bool) for v in value):
             return ",".join(map(str, value))
-        case None:
-            raise ConfigError(
-                f"{label}: {key}: there is no value", hint='write "" for the empty list'
-            )
         case _:
+            kind = _KINDS.get(type(value).__name__, f"a {type(value).__name__}")
             raise ConfigError(
-                f"{label}: {key}: {type(value).__name__} is neither a text, a number nor a list",
+                f"{label}: {key}: a text, a number or a list of those is needed, not {kind}",
                 hint=f"{key}: {SETTINGS[key].help}" if key in SETTINGS else "",
             )
-
-
-def _read_file(path: str, label: str) -> dict[str, Any]:
-    try:
-        if path == "-":
-            text = sys.stdin.buffer.read().decode()
-        else:
-            with open(path, "rb") as file:
-                text = file.read().decode()
-    except OSError as error:
-        raise ConfigError(f"{label}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{label}: it is not UTF-8") from None
-    decoders = _decoders(os.path.splitext(path)[1].lower())
-    errors = []
-    for name, decode in decoders.items():
-        try:
-            document = decode(text)
-        except msgspec.DecodeError as error:
-            errors.append(f"as {name}: {str(error).splitlines()[0]}")
-            continue
-        if isinstance(document, dict):
-            return document
-        errors.append(f"as {name}: it holds {type(document).__name__}, not keys and values")
-    raise ConfigError(
-        f"{label}: {'; '.join(errors)}",
-        hint="write key = value (TOML), key: value (YAML) or an object (JSON)",
-    )
-
-
-def _decoders(extension: str) -> dict[str, Callable[[str], Any]]:
-    """Give the decoder an extension asks for; for none, all of them, strictest first."""
-    json, toml, yaml = msgspec.json.decode, msgspec.toml.decode, msgspec.yaml.decode
-    match extension:
-        case ".json":
-            return {"JSON": json}
-        case ".toml":
-            return {"TOML": toml}
-        case ".yaml" | ".yml":
-            return {"YAML": yaml}
-        case _:
-            return {"JSON": json, "TOML": toml, "YAML": yaml}

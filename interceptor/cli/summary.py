@@ -1,0 +1,76 @@
+"""What an installation amounts to, in a few lines for a person."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from interceptor.model import Redirect, reachable
+from interceptor.names import Family, Hook
+from interceptor.settings import recorded_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from interceptor.config import Config
+    from interceptor.model import Ruleset
+    from interceptor.operations.install import Installed
+
+_MOST = 60
+_FAMILIES = {Family.IP: "IPv4", Family.IP6: "IPv6"}
+_SHOWN_APART = {"inbound_port", "outbound_port", "proxy_uid", "proxy_gid", "exempt_mark"}
+
+
+def summary(config: Config, place: str, done: Installed) -> list[str]:
+    """Say what was done, where connections go now, and which settings are not the defaults."""
+    if not done.changed:
+        return [f"already in place in {place}: {config.sheet} on {done.backend}"]
+    chains, rules = done.ruleset.counts
+    families = " and ".join(_FAMILIES[family] for family in done.family.members)
+    size = f"{chains} chains, {rules} rules"
+    inbound = _redirects(done.ruleset, Hook.PREROUTING)
+    outbound = _redirects(done.ruleset, Hook.OUTPUT)
+    return [
+        f"installed in {place}: {config.sheet} on {done.backend}, {families}, {size}",
+        f"  inbound   {_whereto(inbound)}",
+        # The proxy's calls of its own pod go where inbound ones go.
+        f"  outbound  {_whereto(outbound - inbound or outbound & {config.outbound_port})}",
+        f"  exempt    {_exempt(config)}",
+        *_settings(config),
+        *(f"  removed   what was there in {name}" for name in done.removed_from),
+    ]
+
+
+def _redirects(ruleset: Ruleset, hook: Hook) -> set[int]:
+    """Give the ports to which a packet that meets a hook may be redirected."""
+    return {
+        rule.action.port
+        for table in ruleset.tables
+        for base in table.chains
+        if base.base and base.base.hook is hook
+        for chain in reachable({c.name: c for c in table.chains}, base.name)
+        for rule in chain.rules
+        if isinstance(rule.action, Redirect)
+    }
+
+
+def _whereto(ports: set[int]) -> str:
+    if not ports:
+        return "not captured"
+    return f"to port {', '.join(map(str, sorted(ports)))}"
+
+
+def _exempt(config: Config) -> str:
+    named = [("uid", config.proxy_uid), ("gid", config.proxy_gid), ("mark", config.exempt_mark)]
+    return "the proxy, " + " or ".join(f"{name} {value}" for name, value in named if value)
+
+
+def _settings(config: Config) -> Iterator[str]:
+    for key, value in recorded_settings(config).items():
+        if key not in _SHOWN_APART and key != "sheet":
+            yield f"  with      {key} = {_short(value)}"
+
+
+def _short(text: str) -> str:
+    if len(text) <= _MOST:
+        return text or '""'
+    return f"{text[:_MOST].rpartition(',')[0]},... ({text.count(',') + 1})"

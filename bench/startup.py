@@ -58,6 +58,6 @@ def bench_imports() -> None:
 _INSTALL_IMPORTS = """
 import gc; gc.disable()
 import interceptor.cli.main, interceptor.cli.install_command
-import interceptor.backends.site, interceptor.backends.nftables
+import interceptor.operations.site, interceptor.backends.nftables
 import interceptor.system.netns, interceptor.system.lock
 """

@@ -3,7 +3,7 @@
 Nothing calls the chain, so it costs no packet anything. It lives and dies with the rules, is
 there for whoever lists them, and lets ``status``, ``verify`` and ``uninstall`` work without flags
 and from anywhere. Each comment is ``key=value``; a longer value goes on in comments that begin
-with ``+``.
+with ``+``, and a very long one is packed first, as ``key~=``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from interceptor.dialect import RECORD_CHAIN, RECORD_CHAINS
 from interceptor.model import Chain, Return, Rule, Ruleset, Table
 
 if TYPE_CHECKING:
@@ -21,31 +22,45 @@ if TYPE_CHECKING:
 _LINE = 120
 """Characters of one comment, within what both languages take."""
 
-_VERSION, _MADE = "interceptor", "made"
+_PACKED_FROM = 20 * _LINE
+"""Characters of a value from which on packing is worth that nobody can read it."""
+
+_MOST_UNPACKED = 1 << 24
+"""Bytes a packed value may unfold to: whoever is root in a pod can write a record."""
+
+_VERSION, _MADE, _MET = "interceptor", "made", "met"
+_MADE_TEXT = re.compile(r"ip6? [a-z]+(?: [A-Z]+)?")
 
 
 class Record(msgspec.Struct, frozen=True):
-    """The installing version, the settings that were not defaults, and tables made for us.
+    """The installing version, the settings that were not defaults, and what was made for us.
 
-    ``made`` names tables (``ip nat``) that were not there before, so that removing our rules can
-    remove them too.
+    ``made`` names tables (``ip nat``) and base chains (``ip nat OUTPUT``) that were not there
+    before, so that removing our rules can remove them too. ``met`` are fingerprints of the rules
+    of others that decided before ours already then, so that they are told from later ones.
     """
 
     version: str
     settings: Mapping[str, str]
     made: tuple[str, ...] = ()
+    met: tuple[str, ...] = ()
 
     def lines(self) -> Iterator[str]:
         """Write it down."""
         yield f"{_VERSION}={self.version}"
         if self.made:
             yield from _wrapped(f"{_MADE}={','.join(self.made)}")
+        if self.met:
+            yield from _wrapped(f"{_MET}={','.join(self.met)}")
         for key, value in self.settings.items():
-            yield from _wrapped(f"{key}={_escape(value)}")
+            if len(value) >= _PACKED_FROM:
+                yield from _wrapped(f"{key}~={_pack(value)}")
+            else:
+                yield from _wrapped(f"{key}={_escape(value)}")
 
     @classmethod
     def read(cls, lines: Iterable[str]) -> Record | None:
-        """Read it back; ``None`` if these are not the lines of a record."""
+        """Read it back; ``None`` if these are not the lines of a record, or not all of them."""
         joined: list[str] = []
         for line in lines:
             if line.startswith("+") and joined:
@@ -56,25 +71,49 @@ class Record(msgspec.Struct, frozen=True):
         version = values.pop(_VERSION, None)
         if version is None:
             return None
-        made = values.pop(_MADE, "")
-        settings = {key: _unescape(value) for key, value in values.items()}
-        return cls(version, settings, tuple(made.split(",")) if made else ())
+        made = [one for one in values.pop(_MADE, "").split(",") if _MADE_TEXT.fullmatch(one)]
+        met = values.pop(_MET, "")
+        try:
+            settings = {
+                key.removesuffix("~"): _unpack(value) if key.endswith("~") else _unescape(value)
+                for key, value in values.items()
+            }
+        except ValueError:
+            return None
+        return cls(version, settings, tuple(made), tuple(met.split(",")) if met else ())
 
     @classmethod
-    def find(cls, own: Ruleset, chain: str) -> Record | None:
-        """Look for it in the first table that has its chain."""
+    def find(cls, own: Ruleset) -> Record | None:
+        """Look for it in what of ours a kernel holds."""
         for table in own.tables:
-            found = table.chain(chain)
-            if found is not None:
-                return cls.read(rule.why for rule in found.rules)
+            for name in RECORD_CHAINS:
+                chain = table.chain(name)
+                record = cls.read(rule.why for rule in chain.rules) if chain else None
+                if record is not None:
+                    return record
         return None
 
-    def added_to(self, ruleset: Ruleset, chain: str) -> Ruleset:
-        """Give the rules with the record's chain at the end of the last table."""
+    def added_to(self, ruleset: Ruleset) -> Ruleset:
+        """Give the rules with the record's chain at the end of the last table.
+
+        In iptables that is one for each family, so that each dump explains itself.
+        """
         rules = tuple(Rule((), Return(), line) for line in self.lines())
         *others, last = ruleset.tables
-        extended = Table(last.family, last.name, (*last.chains, Chain(chain, rules)))
+        extended = Table(last.family, last.name, (*last.chains, Chain(RECORD_CHAIN, rules)))
         return Ruleset((*others, extended))
+
+
+def without_record(ruleset: Ruleset) -> Ruleset:
+    """Give the tables without the record's chain."""
+    return Ruleset(
+        tuple(
+            msgspec.structs.replace(
+                table, chains=tuple(c for c in table.chains if c.name not in RECORD_CHAINS)
+            )
+            for table in ruleset.tables
+        )
+    )
 
 
 def _wrapped(line: str) -> Iterator[str]:
@@ -101,3 +140,21 @@ def _unescape(value: str) -> str:
         else part
         for part in parts
     )
+
+
+def _pack(value: str) -> str:
+    import base64
+    import zlib
+
+    return base64.b64encode(zlib.compress(value.encode())).decode()
+
+
+def _unpack(value: str) -> str:
+    import base64
+    import zlib
+
+    try:
+        unfold = zlib.decompressobj()
+        return unfold.decompress(base64.b64decode(value), _MOST_UNPACKED).decode()
+    except zlib.error as error:
+        raise ValueError(str(error)) from None

@@ -7,53 +7,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from interceptor.model import (
-    Accept,
-    Chain,
-    Drop,
-    Protocol,
-    Redirect,
-    Return,
-    Rule,
-    Ruleset,
-    UnreadableAction,
-)
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_PASSING_TARGETS = frozenset(
-    [
-        "AUDIT",
-        "CHECKSUM",
-        "CLASSIFY",
-        "CONNMARK",
-        "CONNSECMARK",
-        "CT",
-        "DSCP",
-        "ECN",
-        "HL",
-        "HMARK",
-        "IDLETIMER",
-        "LED",
-        "LOG",
-        "MARK",
-        "NFLOG",
-        "NOTRACK",
-        "RATEEST",
-        "SECMARK",
-        "SET",
-        "SYNPROXY",
-        "TCPMSS",
-        "TCPOPTSTRIP",
-        "TEE",
-        "TOS",
-        "TRACE",
-        "TTL",
-        "ULOG",
-    ]
-)
-"""iptables targets after which the next rule is looked at (iptables-extensions(8))."""
+    from interceptor.model import Chain, Rule, Ruleset
 
 
 class Kind(StrEnum):
@@ -62,6 +19,8 @@ class Kind(StrEnum):
     MISSING_CHAIN = "missing-chain"
     EXTRA_CHAIN = "extra-chain"
     CHANGED_HOOK = "changed-hook"
+    CHANGED_TABLE = "changed-table"
+    """A table of ours has flags; dormant means that none of its rules is asked."""
     MISSING_RULE = "missing-rule"
     EXTRA_RULE = "extra-rule"
     MOVED_RULE = "moved-rule"
@@ -69,6 +28,8 @@ class Kind(StrEnum):
     """A rule that is not ours decides about TCP before ours is asked."""
     STACKED = "stacked"
     """Another kernel language holds rules of ours as well."""
+    UNSEEN = "unseen"
+    """Rules of ours are, or may be, where this process cannot look."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -134,29 +95,3 @@ def _compare_rules(
             yield Finding(Kind.MOVED_RULE, at, say(rule))
     for number, rule in extra:
         yield Finding(Kind.EXTRA_RULE, f"{where} rule {number}", rule.text or say(rule))
-
-
-def foreign_before(where: str, observed: Chain, own: Chain) -> Iterator[Finding]:
-    """Find rules in a shared base chain that decide about TCP before our first one."""
-    for number, rule in enumerate(observed.rules, 1):
-        if rule in own.rules:
-            return
-        if decides_about_tcp(rule):
-            yield Finding(Kind.FOREIGN_BEFORE, f"{where} rule {number}", rule.text)
-
-
-def decides_about_tcp(rule: Rule) -> bool:
-    """Whether a rule may end a TCP packet's way through its chain, as far as it can be read.
-
-    A jump is not looked into.
-    """
-    for match in rule.matches:
-        if isinstance(match, Protocol) and (match.protocol == "tcp") == match.negated:
-            return False
-    match rule.action:
-        case Accept() | Drop() | Return() | Redirect():
-            return True
-        case UnreadableAction(words):
-            return words.partition(" ")[0] not in _PASSING_TARGETS
-        case _:
-            return False

@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING
 
 from interceptor.errors import CommandError, HostError, InterceptorError
-from interceptor.system import facts
+from interceptor.system import host
 from interceptor.system.command import lines
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def explain(argv: Sequence[str], stdin: str, outcome: Outcome) -> InterceptorErr
     first = next(lines(outcome), f"it ended with {outcome.returncode} and said nothing")
     legacy = "legacy" in tool
     # iptables-legacy talks to the kernel by a raw socket, and does not say when it gets none.
-    if _NO_PRIVILEGE.search(said) or (legacy and not facts.has_capability(facts.CAP_NET_RAW)):
+    if _NO_PRIVILEGE.search(said) or (legacy and not host.has_capability(host.CAP_NET_RAW)):
         return HostError(
             f"{tool} may not change this network namespace: {first}",
             hint="run as root, or give the container the NET_ADMIN capability"
@@ -58,6 +58,12 @@ def explain(argv: Sequence[str], stdin: str, outcome: Outcome) -> InterceptorErr
             "--iptables-variant; interceptor check tries them all",
         )
     rule = _rule_at(said, stdin)
+    names_ids = "-owner" in (stdin if rule == "COMMIT" else rule)
+    if names_ids and not host.maps_all_ids():
+        return HostError(
+            f"{tool} failed: this user namespace does not know every user and group of the rules",
+            hint="choose ids that /proc/self/uid_map and gid_map know, or install from the node",
+        )
     if rule and _NO_FEATURE.search(said):
         return HostError(
             f"the kernel lacks a feature for this rule: {rule}",

@@ -9,15 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from interceptor.backends.drift import Finding, compare
-from interceptor.backends.interface import Step
-from interceptor.backends.iptables_plan import (
-    FAMILIES,
-    both_families,
-    of_family,
-    own_part,
-    transition,
-)
+from interceptor.backends.iptables_plan import FAMILIES, both_families, own_part, transition
+from interceptor.backends.shadow import shadowing
 from interceptor.errors import CommandError, InterceptorError
 from interceptor.model import Ruleset
 from interceptor.names import PRIORITIES, Family
@@ -25,7 +21,9 @@ from interceptor.parse import iptables_save
 from interceptor.render import iptables as render
 
 if TYPE_CHECKING:
-    from interceptor.dialect import Dialect
+    from interceptor.backends.interface import Wanted
+    from interceptor.backends.step import Step
+    from interceptor.dialect import Dialect, Ownership
     from interceptor.system.deadline import Deadline
 
 
@@ -38,8 +36,8 @@ class FakeBackend:
 
     name = "fake"
 
-    def __init__(self, dialect: Dialect) -> None:
-        self._dialect = dialect
+    def __init__(self, ownership: Ownership) -> None:
+        self._ownership = ownership
         self.tables: dict[tuple[Family, str], dict[str, list[str]]] = {}
         self.fail_at: int | None = None
         self.applied = 0
@@ -74,36 +72,37 @@ class FakeBackend:
 
     def own(self, observed: Ruleset) -> Ruleset:
         """Give our chains and the rules that call them."""
-        return own_part(observed, self._dialect)
+        return own_part(observed, self._ownership)
 
-    def target(self, ruleset: Ruleset) -> Ruleset:
+    def target(self, ruleset: Ruleset, dialect: Dialect) -> Ruleset:
         """Lower to both families."""
+        del dialect
         return both_families(ruleset)
 
-    def made(self, ruleset: Ruleset, observed: Ruleset) -> tuple[str, ...]:
-        """Name nothing."""
-        del ruleset, observed
+    def made(self, target: Ruleset) -> tuple[str, ...]:
+        """Name nothing: an empty table is no table here."""
+        del target
         return ()
 
-    def plan(
-        self, target: Ruleset, observed: Ruleset, made: tuple[str, ...] = ()
-    ) -> tuple[Step, ...]:
+    def plan(self, wanted: Wanted, observed: Ruleset) -> tuple[Step, ...]:
         """Give one step for each family that changes."""
-        del made
-        own = self.own(observed)
-        texts = {
-            f: transition(of_family(target, f), of_family(own, f), self._dialect) for f in FAMILIES
-        }
-        return tuple(Step((f,), text, {}) for f, text in texts.items() if text)
+        texts = {f: transition(wanted, observed, f, self._ownership) for f in FAMILIES}
+        return tuple(FakeStep(self, family, text) for family, text in texts.items() if text)
 
-    def apply(self, step: Step, deadline: Deadline) -> None:
-        """Take each table's lines on a copy, and keep the copy if all of them are good."""
-        deadline.remaining("applying")
+    def findings(self, target: Ruleset, observed: Ruleset) -> tuple[Finding, ...]:
+        """Compare with the target."""
+        return tuple(compare(target, self.own(observed), render.words))
+
+    def shadowing(self, target: Ruleset, observed: Ruleset) -> tuple[Finding, ...]:
+        """Find what would decide before our rules."""
+        return tuple(shadowing(target, observed, self._ownership))
+
+    def load(self, family: Family, text: str) -> None:
+        """Take each table's lines on a copy, and keep the copies if all lines are good."""
         number, self.applied = self.applied, self.applied + 1
         if number == self.fail_at:
             raise CommandError("this step was told to fail")
-        family = Family(step.argv[0])
-        for part in step.stdin.split("COMMIT\n")[:-1]:
+        for part in text.split("COMMIT\n")[:-1]:
             name, *lines = part.splitlines()
             key = (family, name[1:])
             builtins = {hook.upper(): list[str]() for hook in PRIORITIES[name[1:]]}
@@ -116,9 +115,22 @@ class FakeBackend:
                 # As a kernel has none before the first rule.
                 del self.tables[key]
 
-    def findings(self, target: Ruleset, observed: Ruleset) -> tuple[Finding, ...]:
-        """Compare with the target."""
-        return tuple(compare(target, self.own(observed), render.words))
+
+class FakeStep(msgspec.Struct, frozen=True):
+    """One text for one family."""
+
+    backend: FakeBackend
+    family: Family
+    stdin: str
+
+    def apply(self, deadline: Deadline) -> None:
+        """Load it."""
+        deadline.remaining("applying")
+        self.backend.load(self.family, self.stdin)
+
+    def describe(self) -> dict[str, object]:
+        """Give the text."""
+        return {"argv": ["fake", str(self.family)], "stdin": self.stdin}
 
 
 def _builtin(table: str, chain: str) -> bool:
@@ -135,6 +147,11 @@ def _take(line: str, chains: dict[str, list[str]]) -> None:
         match operation:
             case "-A":
                 chains[chain].append(rule)
+            case "-I":
+                number, _, words = rule.partition(" ")
+                if int(number) > len(chains[chain]) + 1:
+                    raise CommandError(f"index of insertion too big: {line}")
+                chains[chain].insert(int(number) - 1, words)
             case "-D":
                 chains[chain].remove(rule)
             case "-X" if not chains[chain]:

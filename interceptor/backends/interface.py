@@ -4,7 +4,7 @@ Design: a change is never computed from memory. ``observe`` reads what the kerne
 ``target`` says what it should hold of ours, ``plan`` is the difference as steps, and each step is
 taken by the kernel as a whole or not at all. Undoing a failed change is the same thing once more,
 back to what was observed before it, and so is going on after having been killed. To add a
-backend, write a class with these methods and name it in ``select``.
+backend, write a class with these methods and name it in ``operations.site``.
 """
 
 from __future__ import annotations
@@ -13,30 +13,30 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from interceptor.model import Ruleset
 
+if TYPE_CHECKING:
     from interceptor.backends.drift import Finding
-    from interceptor.errors import InterceptorError
-    from interceptor.model import Ruleset
+    from interceptor.backends.step import Step
+    from interceptor.dialect import Dialect
     from interceptor.names import Family
-    from interceptor.system.command import Outcome
     from interceptor.system.deadline import Deadline
 
 
-class Step(msgspec.Struct, frozen=True):
-    """One run of a kernel tool."""
+class Wanted(msgspec.Struct, frozen=True):
+    """What a backend should hold of ours.
 
-    argv: tuple[str, ...]
-    stdin: str
-    environment: Mapping[str, str]
+    Args:
+        ruleset: our part, lowered; empty to remove all of ours.
+        made: tables (``ip nat``) and base chains (``ip nat OUTPUT``) that are there only for us,
+            to be removed once nobody uses them.
+        like: an observation whose order of our rules and others' is to be restored; without it
+            our rules stay where they are, and new ones come after others'.
+    """
 
-
-def failure(argv: Sequence[str], stdin: str, outcome: Outcome) -> InterceptorError:
-    """Say what a tool's failure means."""
-    from interceptor.backends.failures import explain  # only failures pay for its many patterns
-
-    return explain(argv, stdin, outcome)
+    ruleset: Ruleset = Ruleset()
+    made: tuple[str, ...] = ()
+    like: Ruleset | None = None
 
 
 class Backend(Protocol):
@@ -46,31 +46,31 @@ class Backend(Protocol):
     def name(self) -> str:
         """The name people know it by: nftables, iptables-nft, iptables-legacy."""
 
+    def families(self) -> frozenset[Family]:
+        """Give the families this language can be used for here; none if its tools are missing."""
+
     def observe(self, deadline: Deadline) -> Ruleset:
-        """Read all the tables this language can see, foreign ones too."""
+        """Read all the tables this language can see, foreign ones too.
+
+        Raises:
+            HostError: this host does not have the language.
+            InterceptorError: it has, and still could not be read.
+        """
 
     def own(self, observed: Ruleset) -> Ruleset:
         """Give what of it is ours: chains, and rules elsewhere that call them."""
 
-    def target(self, ruleset: Ruleset) -> Ruleset:
+    def target(self, ruleset: Ruleset, dialect: Dialect) -> Ruleset:
         """Give what ``own`` will be once a policy's rules are installed."""
 
-    def made(self, ruleset: Ruleset, observed: Ruleset) -> tuple[str, ...]:
-        """Name the tables that installing will make and nobody will miss: ``ip nat``."""
+    def made(self, target: Ruleset) -> tuple[str, ...]:
+        """Name what installing a target will make here and nobody will miss."""
 
-    def plan(
-        self, target: Ruleset, observed: Ruleset, made: tuple[str, ...] = ()
-    ) -> tuple[Step, ...]:
-        """Give the steps that make ``own`` the target; an empty target removes all of ours.
-
-        Tables in ``made`` are removed with our last rule if nothing else is in them.
-        """
-
-    def apply(self, step: Step, deadline: Deadline) -> None:
-        """Take one step; when it raises, the kernel is as before it."""
+    def plan(self, wanted: Wanted, observed: Ruleset) -> tuple[Step, ...]:
+        """Give the steps that lead from what was observed to what is wanted."""
 
     def findings(self, target: Ruleset, observed: Ruleset) -> tuple[Finding, ...]:
         """Give each way in which what is there differs from the target."""
 
-    def families(self) -> frozenset[Family]:
-        """Give the families this language can be used for here."""
+    def shadowing(self, target: Ruleset, observed: Ruleset) -> tuple[Finding, ...]:
+        """Give rules of others that decide, or would decide, before the target's are asked."""

@@ -10,32 +10,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from interceptor.model import Chain, Rule, Ruleset, Table
 from interceptor.names import Family
 from interceptor.render.iptables import lower, words
 
 if TYPE_CHECKING:
-    from interceptor.dialect import Dialect
+    from collections.abc import Iterator
 
+    from interceptor.backends.interface import Wanted
+    from interceptor.dialect import Ownership
 
 FAMILIES = (Family.IP, Family.IP6)
-
-
-def own_part(observed: Ruleset, dialect: Dialect) -> Ruleset:
-    """Give our chains, and of the others those rules that call ours."""
-    tables = []
-    for table in observed.tables:
-        chains = []
-        for chain in table.chains:
-            if dialect.owns_chain(chain.name):
-                chains.append(chain)
-            else:
-                ours = tuple(r for r in chain.rules if dialect.owns_chain(r.target or ""))
-                if ours:
-                    chains.append(Chain(chain.name, ours, chain.base))
-        if chains:
-            tables.append(Table(table.family, table.name, tuple(chains)))
-    return Ruleset(tuple(tables))
 
 
 def both_families(ruleset: Ruleset) -> Ruleset:
@@ -49,53 +36,115 @@ def both_families(ruleset: Ruleset) -> Ruleset:
     )
 
 
-def of_family(ruleset: Ruleset, family: Family) -> Ruleset:
-    """Give the tables of one family."""
-    return Ruleset(tuple(table for table in ruleset.tables if table.family is family))
+def own_part(observed: Ruleset, ownership: Ownership) -> Ruleset:
+    """Give our chains, and of the others those rules that call ours."""
+    tables = []
+    for table in observed.tables:
+        chains = []
+        for chain in table.chains:
+            if ownership.owns_chain(chain.name):
+                chains.append(chain)
+            else:
+                ours = tuple(r for r in chain.rules if ownership.owns_chain(r.target or ""))
+                if ours:
+                    chains.append(Chain(chain.name, ours, chain.base))
+        if chains:
+            tables.append(Table(table.family, table.name, tuple(chains)))
+    return Ruleset(tuple(tables))
 
 
-def transition(target: Ruleset, own: Ruleset, dialect: Dialect) -> str:
-    """Write what turns our part of one family's tables into the target; empty if nothing does.
+def with_called_chains(own: Ruleset, target: Ruleset, observed: Ruleset) -> Ruleset:
+    """Add built-in chains that have no rule of ours: not the chain is missing, the rule is."""
+    tables = {(table.family, table.name): table for table in own.tables}
+    for wanted in target.tables:
+        there = observed.table(wanted.family, wanted.name)
+        ours = tables.get((wanted.family, wanted.name), Table(wanted.family, wanted.name))
+        empty = tuple(
+            Chain(chain.name, (), chain.base)
+            for chain in wanted.chains
+            if chain.base and there and there.chain(chain.name) and not ours.chain(chain.name)
+        )
+        if empty:
+            tables[wanted.family, wanted.name] = msgspec.structs.replace(
+                ours, chains=(*ours.chains, *empty)
+            )
+    return Ruleset(tuple(tables.values()))
+
+
+def transition(wanted: Wanted, observed: Ruleset, family: Family, ownership: Ownership) -> str:
+    """Write what leads one family's tables to what is wanted; empty if nothing has to be done.
 
     Args:
-        target: lowered rules of one family, or none to remove all of ours.
-        own: our part of that family's tables as observed; its rules carry their text.
-        dialect: tells our chains from built-in and foreign ones.
+        wanted: for all families; its rules are lowered.
+        observed: all tables of all families; their rules carry the text they were read from.
+        family: which of them to write for.
+        ownership: tells our chains from built-in and foreign ones.
     """
+    own = own_part(observed, ownership)
+    names = [t.name for t in (*wanted.ruleset.tables, *own.tables) if t.family is family]
     parts = []
-    for name in dict.fromkeys(table.name for table in (*target.tables, *own.tables)):
-        new = next((t for t in target.tables if t.name == name), None)
-        old = next((t for t in own.tables if t.name == name), None)
-        lines = _table_lines(new, old, dialect)
+    for name in dict.fromkeys(names):
+        lines = _TableChange(
+            wanted.ruleset.table(family, name),
+            observed.table(family, name),
+            wanted.like.table(family, name) if wanted.like else None,
+            ownership,
+        ).lines()
         if lines:
             parts.append("\n".join([f"*{name}", *lines, "COMMIT\n"]))
     return "".join(parts)
 
 
-def _table_lines(new: Table | None, old: Table | None, dialect: Dialect) -> list[str]:
-    wanted = {chain.name: chain.rules for chain in new.chains} if new else {}
-    held = {chain.name: chain.rules for chain in old.chains} if old else {}
-    ours = [name for name in (*wanted, *held) if dialect.owns_chain(name)]
-    changed = [name for name in dict.fromkeys(ours) if wanted.get(name) != held.get(name)]
-    others = [name for name in dict.fromkeys((*held, *wanted)) if not dialect.owns_chain(name)]
-    lines = [f":{name} - [0:0]" for name in changed]
-    for name in changed:
-        lines += [f"-A {name} {words(rule)}" for rule in wanted.get(name, ())]
-    for name in others:
-        lines += _calls(name, wanted.get(name, ()), held.get(name, ()))
-    lines += [f"-X {name}" for name in changed if name not in wanted]
-    return lines
+class _TableChange:
+    """One table: what it should hold of ours, what it holds, and what it held."""
 
+    def __init__(
+        self, new: Table | None, held: Table | None, like: Table | None, ownership: Ownership
+    ) -> None:
+        self._ownership = ownership
+        self._wanted = {c.name: c.rules for c in new.chains} if new else {}
+        self._held = {c.name: c.rules for c in held.chains} if held else {}
+        self._like = {c.name: c.rules for c in like.chains} if like else {}
 
-def _calls(chain: str, wanted: tuple[Rule, ...], held: tuple[Rule, ...]) -> list[str]:
-    """Replace, in a chain that is not ours, the rules that call ours.
+    def lines(self) -> list[str]:
+        wanted, held = self._wanted, self._held
+        names = list(dict.fromkeys((*wanted, *held)))
+        ours = [name for name in names if self._ownership.owns_chain(name)]
+        changed = [name for name in ours if wanted.get(name) != held.get(name)]
+        others = [name for name in names if not self._ownership.owns_chain(name)]
+        return [
+            *(f":{name} - [0:0]" for name in changed),
+            *(f"-A {name} {words(r)}" for name in changed for r in wanted.get(name, ())),
+            *(line for name in others for line in self._calls(name)),
+            *(f"-X {name}" for name in changed if name not in wanted),
+        ]
 
-    Rules go by their text as the kernel prints it, never by number: a foreign rule that came in
-    between makes the commit fail as a whole instead of hitting the wrong one.
-    """
-    if wanted == held:
-        return []
-    return [
-        *(f"-D {chain} {rule.text or words(rule)}" for rule in held),
-        *(f"-A {chain} {words(rule)}" for rule in wanted),
-    ]
+    def _calls(self, chain: str) -> Iterator[str]:
+        """Replace, in a chain that is not ours, the rules that call ours.
+
+        Rules go by their text as the kernel prints it, never by number: a foreign rule that came
+        in between makes the commit fail as a whole instead of hitting the wrong one.
+        """
+        rules = self._held.get(chain, ())
+        held = [rule for rule in rules if self._is_call(rule)]
+        wanted = list(self._wanted.get(chain, ()))
+        like = self._like.get(chain, ())
+        in_order = not like or self._before(like) == self._before(rules) or not wanted
+        if wanted == held and in_order:
+            return
+        yield from (f"-D {chain} {rule.text or words(rule)}" for rule in held)
+        # Where ours were, or are to be again; calls that are new come after what others have.
+        before = self._before(like) if like else self._before(rules) if held else None
+        foreign = len(rules) - len(held)
+        for number, rule in enumerate(wanted, 1):
+            if before is None or before >= foreign:
+                yield f"-A {chain} {words(rule)}"
+            else:
+                yield f"-I {chain} {before + number} {words(rule)}"
+
+    def _is_call(self, rule: Rule) -> bool:
+        return self._ownership.owns_chain(rule.target or "")
+
+    def _before(self, rules: tuple[Rule, ...]) -> int | None:
+        """Count the foreign rules before our first call; ``None`` if ours are not there."""
+        return next((n for n, rule in enumerate(rules) if self._is_call(rule)), None)

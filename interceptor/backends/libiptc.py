@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from interceptor.names import Family
 from interceptor.render.iptables import quote
-from interceptor.system import facts
+from interceptor.system import host
 from interceptor.system.command import isolated
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def dump(family: Family, deadline: Deadline) -> str | None:
     except Exception:  # noqa: BLE001 - its import looks for libraries, with a compiler if need be
         return None
     kind = iptc.Table if family is Family.IP else iptc.Table6
-    names = sorted(facts.legacy_tables(ipv6=family is Family.IP6))
+    names = sorted(host.legacy_tables(ipv6=family is Family.IP6))
 
     def read() -> str:
         return "".join(f"{line}\n" for name in names for line in _table(kind, name))

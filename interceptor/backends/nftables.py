@@ -1,37 +1,45 @@
-"""The nftables backend: tables of our own, of family inet, replaced in one transaction."""
+"""The nftables backend: a table of our own, of family inet, replaced in one transaction."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from interceptor.backends.drift import Finding, compare
-from interceptor.backends.interface import Step, failure
+from interceptor.backends.drift import Finding, Kind, compare
+from interceptor.backends.step import Step, ToolStep, failure
 from interceptor.model import Ruleset, Table
 from interceptor.names import Family
 from interceptor.parse import nft_json
 from interceptor.render import nftables as render
+from interceptor.system import nfnetlink
 from interceptor.system.command import find, need, run
 
 if TYPE_CHECKING:
-    from interceptor.dialect import Dialect
+    from interceptor.backends.interface import Wanted
+    from interceptor.dialect import Dialect, Ownership
     from interceptor.system.deadline import Deadline
 
 
 class NftablesBackend:
-    """Rules through ``nft -f``; what is there through ``nft -j list ruleset``."""
+    """Rules through ``nft -f``; what is there through ``nft -j list ruleset``.
+
+    Args:
+        ownership: the names by which our tables are known.
+    """
 
     name = "nftables"
 
-    def __init__(self, dialect: Dialect) -> None:
-        self._dialect = dialect
+    def __init__(self, ownership: Ownership) -> None:
+        self._ownership = ownership
 
     def families(self) -> frozenset[Family]:
         """Give both families if nft is here: a table of family inet is for both."""
         return frozenset((Family.IP, Family.IP6) if find("nft") else ())
 
     def observe(self, deadline: Deadline) -> Ruleset:
-        """Read every table, also those iptables-nft keeps."""
+        """Read every table, also those iptables-nft keeps; no process is started for none."""
         argv = [need("nft", package="nftables"), "-j", "list", "ruleset"]
+        if not nfnetlink.look():
+            return Ruleset()
         outcome = run(argv, deadline)
         if outcome.returncode != 0:
             raise failure(argv, "", outcome)
@@ -39,42 +47,41 @@ class NftablesBackend:
 
     def own(self, observed: Ruleset) -> Ruleset:
         """Give our tables, whole."""
-        return Ruleset(
-            tuple(
-                table
-                for table in observed.tables
-                if table.family is Family.INET and self._dialect.owns_table(table.name)
-            )
-        )
+        return Ruleset(tuple(table for table in observed.tables if self._owns(table)))
 
-    def target(self, ruleset: Ruleset) -> Ruleset:
+    def target(self, ruleset: Ruleset, dialect: Dialect) -> Ruleset:
         """Lower to nft's shapes and names."""
-        return render.lower(ruleset, self._dialect)
+        return render.lower(ruleset, dialect)
 
-    def made(self, ruleset: Ruleset, observed: Ruleset) -> tuple[str, ...]:
+    def made(self, target: Ruleset) -> tuple[str, ...]:
         """Name nothing: the tables are ours anyway."""
-        del ruleset, observed
+        del target
         return ()
 
-    def plan(
-        self, target: Ruleset, observed: Ruleset, made: tuple[str, ...] = ()
-    ) -> tuple[Step, ...]:
+    def plan(self, wanted: Wanted, observed: Ruleset) -> tuple[Step, ...]:
         """Give one transaction, or none if all is as it should be."""
-        del made
-        text = transition(target, self.own(observed))
+        text = transition(wanted.ruleset, self.own(observed))
         if not text:
             return ()
-        return (Step((need("nft", package="nftables"), "-f", "-"), text, {}),)
-
-    def apply(self, step: Step, deadline: Deadline) -> None:
-        """Run the tool."""
-        outcome = run(step.argv, deadline, stdin=step.stdin, environment=step.environment)
-        if outcome.returncode != 0:
-            raise failure(step.argv, step.stdin, outcome)
+        return (ToolStep((need("nft", package="nftables"), "-f", "-"), text),)
 
     def findings(self, target: Ruleset, observed: Ruleset) -> tuple[Finding, ...]:
         """Compare with the target."""
-        return tuple(compare(target, self.own(observed), render.words))
+        own = self.own(observed)
+        flagged = [
+            Finding(Kind.CHANGED_TABLE, f"{table.family} {table.name}", " ".join(table.flags))
+            for table in own.tables
+            if table.flags
+        ]
+        return (*flagged, *compare(target, own, render.words))
+
+    def shadowing(self, target: Ruleset, observed: Ruleset) -> tuple[Finding, ...]:
+        """Find nothing: our chains are shared with nobody."""
+        del target, observed
+        return ()
+
+    def _owns(self, table: Table) -> bool:
+        return table.family is Family.INET and self._ownership.owns_table(table.name)
 
 
 def transition(target: Ruleset, own: Ruleset) -> str:
@@ -83,6 +90,9 @@ def transition(target: Ruleset, own: Ruleset) -> str:
     Rules are flushed and filled again below chains that stay: a packet takes one generation of a
     base chain as a whole, old or new. Removing and adding the base chains themselves could show
     it the new one before it is active and the old one after it is gone.
+
+    The script says all that has to be there, also if it is there already, and flushes first: if
+    it met another state than the one it was written for, it would still lead to the target.
     """
     parts = [
         f"delete table {old.family} {old.name}\n"
@@ -91,16 +101,26 @@ def transition(target: Ruleset, own: Ruleset) -> str:
     ]
     for new in target.tables:
         held = own.table(new.family, new.name)
-        if held is None:
-            parts.append(render.table_text(new))
-        elif {c.name: c for c in held.chains} != {c.name: c for c in new.chains}:
+        if held is None or not _same(held, new):
             parts.append(_replacement(new, held))
     return "".join(parts)
 
 
-def _replacement(new: Table, held: Table) -> str:
+def _same(held: Table, new: Table) -> bool:
+    chains = {chain.name: chain for chain in held.chains}
+    return not held.flags and chains == {chain.name: chain for chain in new.chains}
+
+
+def _replacement(new: Table, held: Table | None) -> str:
     name = f"{new.family} {new.name}"
-    wanted = {chain.name: chain.base for chain in new.chains}
-    stale = [c.name for c in held.chains if c.name not in wanted or c.base != wanted[c.name]]
-    lines = [f"flush table {name}\n", *(f"delete chain {name} {chain}\n" for chain in stale)]
+    lines = [f"add table {name}\n"]
+    if held is not None and held.flags:
+        # A dormant table intercepts nothing, so nothing is lost by taking it away first.
+        lines += [f"delete table {name}\n", f"add table {name}\n"]
+    elif held is not None:
+        wanted = {chain.name: chain.base for chain in new.chains}
+        stale = [c.name for c in held.chains if c.name not in wanted or c.base != wanted[c.name]]
+        lines += [f"flush table {name}\n", *(f"delete chain {name} {chain}\n" for chain in stale)]
+    else:
+        lines.append(f"flush table {name}\n")
     return "".join([*lines, render.table_text(new)])

@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 
     from interceptor.system.deadline import Deadline
 
-_SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _INTERRUPTS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+
+
+_kept_open: list[int] = []
+"""Descriptors that processes inherit; see :func:`kept_open`."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -31,12 +35,13 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 def search_path() -> str:
-    """Give the directories tools are looked for in: the caller's, then the system's own.
+    """Give the directories tools are looked for in: the system's own, then the caller's.
 
-    A CNI runtime may start us with no PATH at all, and many PATHs lack the sbin directories.
+    A CNI runtime may start us with no PATH at all, and many PATHs lack the sbin directories. What
+    a caller adds comes last, and only by whole paths: we are root.
     """
-    inherited = os.environ.get("PATH")
-    return f"{inherited}:{_SYSTEM_PATH}" if inherited else _SYSTEM_PATH
+    inherited = os.environ.get("PATH", "").split(":")
+    return ":".join([_SYSTEM_PATH, *(path for path in inherited if path.startswith("/"))])
 
 
 def find(tool: str) -> str | None:
@@ -86,6 +91,7 @@ def run(
             timeout=deadline.remaining(name),
             env={"PATH": search_path(), "LC_ALL": "C", **(environment or {})},
             process_group=0,
+            pass_fds=_kept_open,
             check=False,
         )
     except subprocess.TimeoutExpired:
@@ -95,6 +101,16 @@ def run(
             f"{argv[0]} cannot be started: {error.strerror}", hint="is it built for this host?"
         ) from None
     return Outcome(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+
+
+@contextmanager
+def kept_open(descriptor: int) -> Iterator[None]:
+    """Let processes started meanwhile hold a descriptor too, and with it a lock on it."""
+    _kept_open.append(descriptor)
+    try:
+        yield
+    finally:
+        _kept_open.remove(descriptor)
 
 
 def isolated(function: Callable[[], str], deadline: Deadline) -> str | None:

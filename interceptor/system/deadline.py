@@ -25,6 +25,11 @@ class Deadline:
             raise self.error(doing)
         return left
 
+    @property
+    def is_over(self) -> bool:
+        """Whether no time is left."""
+        return time.monotonic() >= self._end
+
     def error(self, doing: str) -> DeadlineError:
         """Make the error for time that ran out."""
         return DeadlineError(

@@ -15,24 +15,31 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from interceptor.system.command import kept_open
+from interceptor.system.deadline import Deadline
 from interceptor.system.netns import CURRENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from interceptor.system.deadline import Deadline
-
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.001, 0.05
+_LOOKERS_PATIENCE_S = 2.0
+_SOMEBODY = "somebody who holds this namespace's lock"
 
 
 @contextmanager
-def namespace_lock(deadline: Deadline, *, shared: bool = False) -> Iterator[None]:
+def namespace_lock(deadline: Deadline, *, shared: bool = False) -> Iterator[bool]:
     """Hold the lock of the namespace this thread is in, alone or with others who only look.
 
+    Processes started meanwhile hold it too: if this one is killed, the next holder waits until
+    a tool it started is done. Whoever only looks gives up waiting after a while and gets false:
+    a process in the pod that sits on the lock must not hide what it does.
+
     Raises:
-        DeadlineError: somebody else held it for too long.
+        DeadlineError: somebody else held it for too long; it says who, if that can be seen.
     """
     how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    patience = Deadline(_LOOKERS_PATIENCE_S)
     descriptor = os.open(CURRENT, os.O_RDONLY | os.O_CLOEXEC)
     try:
         wait_s = _FIRST_WAIT_S
@@ -41,14 +48,31 @@ def namespace_lock(deadline: Deadline, *, shared: bool = False) -> Iterator[None
                 fcntl.flock(descriptor, how | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                left = deadline.remaining(
-                    "waiting for another interceptor in this network namespace"
-                )
+                if shared and patience.is_over:
+                    yield False
+                    return
+                left = deadline.remaining(f"waiting for {_holder(descriptor)}")
                 time.sleep(min(wait_s, left))
                 wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
-        yield
+        with kept_open(descriptor):
+            yield True
     finally:
         os.close(descriptor)
+
+
+def _holder(descriptor: int) -> str:
+    """Name the process that holds the lock, as /proc/locks has it."""
+    inode = os.fstat(descriptor).st_ino
+    try:
+        with open("/proc/locks", encoding="ascii") as file:
+            pids = [
+                fields[4]
+                for fields in map(str.split, file)
+                if fields[1] == "FLOCK" and fields[5].endswith(f":{inode}")
+            ]
+    except OSError:
+        pids = []
+    return f"process {pids[0]}, which holds this namespace's lock" if pids else _SOMEBODY
 
 
 @contextmanager

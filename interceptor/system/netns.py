@@ -38,7 +38,8 @@ def open_path(path: str) -> int:
         NetnsError: it is not there or may not be read.
     """
     try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # Without waiting: the opening of a pipe that nobody writes to would last for ever.
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise NetnsError(
             f"the network namespace {path} cannot be opened: {error.strerror}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -88,3 +89,13 @@ def dump(namespace: Namespace) -> str:
             ):
                 parts.append("\n".join([tool, *lines]))
     return "\n".join(parts)
+
+
+def by_chain(dumped: str) -> list[str]:
+    """Give a dump's chains in the order of their names, each with its rules in their order.
+
+    Kernels list chains in the order they were made; what a chain means does not depend on it.
+    """
+    lines = [line for line in dumped.splitlines() if line.strip() not in ("", "}")]
+    parts = re.split(r"\n(?=\tchain |-A |:|\*|table )", "\n".join(lines))
+    return sorted(parts, key=lambda part: part.split("\n", 1)[0].split(" ")[:2])

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from tests.lab.host import TOOLS, Host
 from tests.lab.paths import (
     IPTABLES_LEGACY,
     IPTABLES_NFT,
     NFTABLES,
-    Done,
     RulePath,
     done_well,
     dump,
@@ -20,20 +18,11 @@ from tests.lab.paths import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.lab.pod import Pod
 
 pytestmark = pytest.mark.root
-
-_SBIN = Path("/usr/sbin")
-_ALL = (
-    "nft",
-    *(
-        f"{f}-{v}-{o}"
-        for f in ("iptables", "ip6tables")
-        for v in ("nft", "legacy")
-        for o in ("save", "restore")
-    ),
-)
 
 
 class Lack(NamedTuple):
@@ -49,12 +38,12 @@ class Lack(NamedTuple):
 
 
 def _without(*parts: str) -> tuple[str, ...]:
-    return tuple(tool for tool in _ALL if not any(part in tool for part in parts))
+    return tuple(tool for tool in TOOLS if not any(part in tool for part in parts))
 
 
 _CASES = [
     Lack("no tools at all", None, (), "", "", "no kernel language for rules", "install nftables"),
-    Lack("no nft", NFTABLES, _ALL[1:], "", "", "there is no nft", "install nftables"),
+    Lack("no nft", NFTABLES, TOOLS[1:], "", "", "there is no nft", "install nftables"),
     Lack("no iptables", IPTABLES_NFT, ("nft",), "", "", "there is no iptables-nft", "install"),
     Lack(
         "no legacy", IPTABLES_LEGACY, _without("legacy"), "", "", "no iptables-legacy", "install"
@@ -65,16 +54,16 @@ _CASES = [
     Lack(
         "no redirect in the kernel, nftables",
         NFTABLES,
-        _ALL,
+        TOOLS,
         "nft",
-        "/dev/stdin:4:3-30: Error: Could not process rule: No such file or directory",
+        "/dev/stdin:6:3-30: Error: Could not process rule: No such file or directory",
         "the kernel lacks a feature for this rule: meta l4proto tcp counter jump",
         "load its netfilter module",
     ),
     Lack(
         "no owner match in the kernel, iptables-nft",
         IPTABLES_NFT,
-        _ALL,
+        TOOLS,
         "iptables-nft-restore",
         "iptables-restore v1.8.9 (nf_tables): \nline 12: RULE_APPEND failed "
         "(No such file or directory): rule in chain INTERCEPTOR_OUTBOUND",
@@ -84,7 +73,7 @@ _CASES = [
     Lack(
         "no nat table in the kernel, iptables-legacy",
         IPTABLES_LEGACY,
-        _ALL,
+        TOOLS,
         "iptables-legacy-restore",
         "iptables-restore v1.8.9 (legacy): iptables-restore: unable to initialize table 'nat'",
         "the kernel lacks what iptables-legacy-restore needs",
@@ -93,7 +82,7 @@ _CASES = [
     Lack(
         "no owner extension installed",
         IPTABLES_NFT,
-        _ALL,
+        TOOLS,
         "iptables-nft-restore",
         "iptables-restore v1.8.9 (nf_tables): Couldn't load match `owner':No such file",
         "iptables-nft-restore has no extension 'owner'",
@@ -102,7 +91,7 @@ _CASES = [
     Lack(
         "no nf_tables in the kernel",
         NFTABLES,
-        _ALL,
+        TOOLS,
         "nft list",
         "netlink: Error: cache initialization failed: Protocol not supported",
         "the kernel lacks what nft needs",
@@ -111,35 +100,21 @@ _CASES = [
 ]
 
 
-def _equip(directory: Path, lack: Lack) -> Path:
-    """Make a /usr/sbin with the tools a host has; one may fail, listing or writing."""
-    sbin, real = directory / "sbin", directory / "real"
-    for made in (sbin, real):
-        made.mkdir()
-    for tool in lack.tools:
-        shutil.copy2(_SBIN / tool, sbin / tool)
+def _host(directory: Path, lack: Lack) -> Host:
+    """Make a host that lacks something; a tool that fails may do so listing or writing."""
+    host = Host(directory, lack.tools)
     if lack.failing:
-        name, _, when = lack.failing.partition(" ")
-        (sbin / name).rename(real / name)
-        passes = "" if when else f'case "$*" in *list*) exec {real / name} "$@";; esac'
-        script = f"#!/bin/sh\n{passes}\ncat >&2 <<'END'\n{lack.words}\nEND\nexit 1\n"
-        (sbin / name).write_text(script)
-        (sbin / name).chmod(0o755)
-    return sbin
-
-
-def _on_host(sbin: Path, *arguments: str) -> Done:
-    """Run the program where /usr/sbin is another, in a mount namespace of its own."""
-    mount = f'mount --bind {sbin} /usr/sbin && exec "$@"'
-    return interceptor(*arguments, prefix=("unshare", "--mount", "/bin/sh", "-c", mount, "sh"))
+        tool, _, when = lack.failing.partition(" ")
+        passes = "" if when else 'case "$*" in *list*) exec $real "$@";; esac'
+        host.replace(tool, f"{passes}\ncat >&2 <<'END'\n{lack.words}\nEND\nexit 1")
+    return host
 
 
 @pytest.mark.parametrize("lack", _CASES, ids=lambda lack: lack.what.replace(" ", "-"))
 def test_what_is_missing_is_named(pod: Pod, lack: Lack, tmp_path: Path) -> None:
     before = dump(pod.pod)
     flags = lack.path.flags if lack.path else ()
-    done = _on_host(
-        _equip(tmp_path, lack),
+    done = _host(tmp_path, lack).interceptor(
         *("install", "--netns", pod.pod.path, *flags, "--ip-families", "dual"),
     )
     assert done.code == 4, done
@@ -152,8 +127,7 @@ def test_what_is_missing_is_named(pod: Pod, lack: Lack, tmp_path: Path) -> None:
 def test_auto_falls_back_to_what_works(pod: Pod, tmp_path: Path) -> None:
     """No nft and no iptables-nft: iptables-legacy."""
     lack = Lack("only legacy", None, _without("nft"), "", "", "", "")
-    done = _on_host(
-        _equip(tmp_path, lack),
+    done = _host(tmp_path, lack).interceptor(
         *("install", "--netns", pod.pod.path, "--output", "json"),
     )
     assert done.json["backend"] == "iptables-legacy"
@@ -165,12 +139,11 @@ def test_tools_without_a_variant_in_their_name_are_recognised(
     pod: Pod, tmp_path: Path, variant: str
 ) -> None:
     """As before iptables 1.8, and on hosts that ship only one of the two."""
-    sbin = tmp_path / "sbin"
-    sbin.mkdir()
+    host = Host(tmp_path, ())
     for family in ("iptables", "ip6tables"):
         for operation in ("", "-save", "-restore"):
-            shutil.copy2(_SBIN / f"{family}-{variant}{operation}", sbin / f"{family}{operation}")
-    done = _on_host(sbin, "install", "--netns", pod.pod.path, "--output", "json")
+            host.add(f"{family}-{variant}{operation}", f"{family}{operation}")
+    done = host.interceptor("install", "--netns", pod.pod.path, "--output", "json")
     assert done.code == 0, done
     assert done.json["backend"] == f"iptables-{variant}"
     assert done_well("status", namespace=pod.pod).stdout.startswith("in-sync")
@@ -227,8 +200,7 @@ class TestCheck:
     @pytest.mark.parametrize("lack", _CASES, ids=lambda lack: lack.what.replace(" ", "-"))
     def test_a_lack_is_found(self, pod: Pod, lack: Lack, tmp_path: Path) -> None:
         flags = lack.path.flags if lack.path else ()
-        done = _on_host(
-            _equip(tmp_path, lack),
+        done = _host(tmp_path, lack).interceptor(
             *("check", "--netns", pod.pod.path, *flags, "--ip-families", "dual"),
             *("--output", "json"),
         )
@@ -239,8 +211,8 @@ class TestCheck:
 
     def test_one_backend_may_lack_if_another_works(self, pod: Pod, tmp_path: Path) -> None:
         lack = next(lack for lack in _CASES if lack.what == "no nft")
-        done = _on_host(
-            _equip(tmp_path, lack), "check", "--netns", pod.pod.path, "--output", "json"
+        done = _host(tmp_path, lack).interceptor(
+            "check", "--netns", pod.pod.path, "--output", "json"
         )
         assert done.code == 0
         assert done.json["backend"] == "iptables-nft"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -52,7 +53,7 @@ _CASES = [
         "deletes the jump",
         ("-F", "PREROUTING"),
         "flush chain inet interceptor nat-prerouting",
-        "missing-",
+        "missing-rule",
         "prerouting",
     ),
     Sabotage(
@@ -127,6 +128,72 @@ def test_a_foreign_rule_before_ours_is_named_if_it_decides(
     kinds = [finding["kind"] for finding in found.json["findings"]]
     assert kinds == (["foreign-before"] if named else [])
     assert found.code == (3 if named else 0)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "limit rate 1/day",
+        "quota over 10 mbytes",
+        "log",
+        "ct count over 5",
+        "ip dscp set 1",
+        "meta mark set 1",
+        "fib daddr type local",
+    ],
+)
+def test_a_statement_slipped_into_a_rule_is_named(pod: Pod, statement: str) -> None:
+    """A rule of ours with something more in it does something else."""
+    done_well("install", *NFTABLES.flags, "--ip-families", "ipv4", namespace=pod.pod)
+    chain = "inet interceptor interceptor-in-redirect"
+    listed = pod.pod.run("nft", "--handle", "list", "chain", *chain.split())
+    line = next(line for line in listed.splitlines() if "redirect to" in line)
+    rule, _, handle = line.strip().rpartition(" # handle ")
+    rule = re.sub(r"counter packets \d+ bytes \d+", f"{statement} counter", rule)
+    pod.pod.run("nft", "-f", "-", stdin=f"replace rule {chain} handle {handle} {rule}\n")
+    found = interceptor("status", "--output", "json", namespace=pod.pod)
+    assert found.code == 3, pod.pod.run("nft", "list", "ruleset")
+    kinds = {finding["kind"] for finding in found.json["findings"]}
+    assert kinds == {"missing-rule", "extra-rule"}
+    done_well("install", *NFTABLES.flags, "--ip-families", "ipv4", namespace=pod.pod)
+    done_well("status", namespace=pod.pod)
+
+
+def test_a_dormant_table_is_named_and_woken(pod: Pod) -> None:
+    done_well("install", *NFTABLES.flags, namespace=pod.pod)
+    pod.pod.run("nft", "-f", "-", stdin="add table inet interceptor { flags dormant; }\n")
+    found = interceptor("status", "--output", "json", namespace=pod.pod)
+    assert found.code == 3
+    assert [finding["kind"] for finding in found.json["findings"]] == ["changed-table"]
+    done_well("install", *NFTABLES.flags, namespace=pod.pod)
+    done_well("status", namespace=pod.pod)
+    assert "dormant" not in pod.pod.run("nft", "list", "tables")
+
+
+@pytest.mark.parametrize("path", [IPTABLES_NFT, IPTABLES_LEGACY], ids=str)
+def test_what_decided_before_ours_at_install_is_noted_and_later_ones_are_drift(
+    pod: Pod, path: RulePath
+) -> None:
+    """As the rules by which a container runtime hands over DNS, in a chain of their own."""
+    iptables = (path.name, "-t", "nat")
+    pod.pod.run(*iptables, "-N", "THEIRS")
+    pod.pod.run(*iptables, "-A", "THEIRS", "-p", "tcp", "--dport", "53", "-j", "ACCEPT")
+    pod.pod.run(*iptables, "-A", "OUTPUT", "-d", "127.0.0.11", "-j", "THEIRS")
+    done = done_well("install", *path.flags, "--output", "json", namespace=pod.pod)
+    [warned] = done.json["shadowed"]
+    assert warned["where"] == "ip nat OUTPUT rule 1"
+    assert f"decides before ours: {warned['where']}: -d 127.0.0.11/32 -j THEIRS" in done.stderr
+    noted = done_well("status", "--output", "json", namespace=pod.pod).json
+    assert (noted["state"], len(noted["noted"])) == ("in-sync", 1)
+    assert "since before install" in done_well("status", namespace=pod.pod).stdout
+    again = done_well("install", *path.flags, "--output", "json", namespace=pod.pod)
+    assert not again.json["changed"]
+    pod.pod.run(*iptables, "-I", "OUTPUT", "1", "-p", "tcp", "-j", "ACCEPT")
+    found = interceptor("status", "--output", "json", namespace=pod.pod)
+    assert found.code == 3
+    [finding] = found.json["findings"]
+    assert (finding["kind"], finding["where"]) == ("foreign-before", "ip nat OUTPUT rule 1")
+    assert len(found.json["noted"]) == 1
 
 
 def test_rules_in_two_languages_are_named(pod: Pod) -> None:

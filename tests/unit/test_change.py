@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-from interceptor.backends.change import converge
 from interceptor.backends.fake import FakeBackend
-from interceptor.dialect import OWN
+from interceptor.backends.interface import Wanted
+from interceptor.dialect import OURS, OWN
 from interceptor.errors import CommandError, InterceptorError
 from interceptor.model import Ruleset
 from interceptor.names import Family
+from interceptor.operations.transaction import Change, apply
 from interceptor.system.deadline import Deadline
 from tests.unit.common import rules
-
-if TYPE_CHECKING:
-    from interceptor.backends.interface import Step
 
 _FOREIGN = {
     "PREROUTING": ["-p udp -j THEIRS"],
@@ -29,16 +25,21 @@ _FOREIGN = {
 
 @pytest.fixture
 def backend() -> FakeBackend:
-    made = FakeBackend(OWN)
+    made = FakeBackend(OURS)
     for family in (Family.IP, Family.IP6):
         made.tables[family, "nat"] = {chain: [*lines] for chain, lines in _FOREIGN.items()}
     return made
 
 
 def change(backend: FakeBackend, target: Ruleset) -> int:
-    """Converge and give how many steps it took."""
+    """Bring it to a target and give how many steps it took."""
     deadline = Deadline(5)
-    return len(converge(backend, target, backend.observe(deadline), deadline).steps)
+    [steps] = apply([Change(backend, Wanted(target), backend.observe(deadline))], deadline)
+    return len(steps)
+
+
+def target_of(backend: FakeBackend, **settings: str) -> Ruleset:
+    return backend.target(rules(**settings), OWN)
 
 
 def state(backend: FakeBackend) -> list[str]:
@@ -47,11 +48,11 @@ def state(backend: FakeBackend) -> list[str]:
 
 def test_there_and_back(backend: FakeBackend) -> None:
     before = state(backend)
-    target = backend.target(rules())
+    target = target_of(backend)
     assert change(backend, target) == 2
     assert change(backend, target) == 0
     assert not backend.findings(target, backend.observe(Deadline(5)))
-    assert change(backend, backend.target(rules(ip_families="ipv4", proxy_uid="1,5-9"))) == 2
+    assert change(backend, target_of(backend, ip_families="ipv4", proxy_uid="1,5-9")) == 2
     assert change(backend, Ruleset()) == 1
     assert state(backend) == before
 
@@ -62,32 +63,32 @@ def test_a_failure_at_any_step_leaves_what_was(
     backend: FakeBackend, fail_at: int, old: dict[str, str] | None
 ) -> None:
     if old is not None:
-        change(backend, backend.target(rules(**old)))
+        change(backend, target_of(backend, **old))
     before = state(backend)
     backend.fail_at = backend.applied + fail_at
     with pytest.raises(CommandError, match="told to fail"):
-        change(backend, backend.target(rules(inbound_port="9", exclude_interfaces="eth9")))
+        change(backend, target_of(backend, inbound_port="9", exclude_interfaces="eth9"))
     assert state(backend) == before
 
 
 def test_when_undoing_fails_too_it_says_so() -> None:
     class Broken(FakeBackend):
-        def apply(self, step: Step, deadline: Deadline) -> None:
+        def load(self, family: Family, text: str) -> None:
             if self.applied >= 1:
                 raise CommandError("the disk is on fire")
-            super().apply(step, deadline)
+            super().load(family, text)
 
-    broken = Broken(OWN)
+    broken = Broken(OURS)
     with pytest.raises(InterceptorError, match=r"on fire; undoing it failed as well") as caught:
-        change(broken, broken.target(rules()))
+        change(broken, target_of(broken))
     assert "run the same command again" in caught.value.hint
 
 
 def test_only_what_differs_is_touched(backend: FakeBackend) -> None:
-    change(backend, backend.target(rules()))
-    target = backend.target(rules(inbound_port="16006"))
-    [step, _] = backend.plan(target, backend.observe(Deadline(5)))
-    assert step.stdin == (
+    change(backend, target_of(backend))
+    target = target_of(backend, inbound_port="16006")
+    [step, _] = backend.plan(Wanted(target), backend.observe(Deadline(5)))
+    assert step.describe()["stdin"] == (
         "*nat\n"
         ":INTERCEPTOR_IN_REDIRECT - [0:0]\n"
         '-A INTERCEPTOR_IN_REDIRECT -p tcp -m comment --comment "to the inbound listener of the '
@@ -97,7 +98,7 @@ def test_only_what_differs_is_touched(backend: FakeBackend) -> None:
 
 
 def test_a_doubled_jump_becomes_one_again(backend: FakeBackend) -> None:
-    target = backend.target(rules())
+    target = target_of(backend)
     change(backend, target)
     jumps = backend.tables[Family.IP, "nat"]["PREROUTING"]
     jumps.append(jumps[-1])

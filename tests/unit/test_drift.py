@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from interceptor.backends.drift import compare, decides_about_tcp
+from interceptor.backends.drift import compare
+from interceptor.backends.shadow import decides_about_tcp
 from interceptor.model import Chain, Rule, Ruleset, Table
 from interceptor.names import Family
 from interceptor.parse.words import WordReader, tokenize
@@ -12,7 +13,7 @@ from interceptor.render.iptables import words
 
 
 def rule(line: str) -> Rule:
-    return WordReader(tokenize(line), {"X"}).read(line)
+    return WordReader(tokenize(line), {"X", "COUNTS", "DROPS", "ONWARD"}).read(line)
 
 
 def chain(*lines: str, name: str = "C") -> Ruleset:
@@ -57,6 +58,11 @@ def test_chains() -> None:
         ("! -p udp -j DROP", True),
         ("-j RETURN", True),
         ("-j X", False),
+        ("-j COUNTS", False),
+        ("-g COUNTS", True),
+        ("-j DROPS", True),
+        ("-p udp -j DROPS", False),
+        ("-j ONWARD", True),
         ("-j LOG", False),
         ("-j MARK --set-xmark 0x1", False),
         ("-j DNAT --to-destination 1.2.3.4", True),
@@ -65,4 +71,14 @@ def test_chains() -> None:
     ],
 )
 def test_which_rules_decide(line: str, decides: bool) -> None:
-    assert decides_about_tcp(rule(line)) is decides
+    chains = {
+        "COUNTS": ("-p tcp", "-p tcp -j RETURN", "-p udp -j DROP"),
+        "DROPS": ("-p tcp -j DROP",),
+        "ONWARD": ("-g DROPS",),
+    }
+    table = Table(
+        Family.IP,
+        "nat",
+        tuple(Chain(name, tuple(map(rule, rules))) for name, rules in chains.items()),
+    )
+    assert decides_about_tcp(rule(line), table) is decides

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interceptor.dialect import OWN
+from interceptor.dialect import RECORD_CHAINS
 from interceptor.names import COMMENT_MAX
 from interceptor.record import Record
 from tests.unit.common import rules
@@ -34,14 +34,14 @@ def test_it_is_read_back_as_it_was_written(
 
 
 def test_it_stands_in_a_chain_nothing_calls() -> None:
-    ruleset = Record("1", {"inbound_port": "3"}).added_to(rules(), OWN.record_chain)
+    ruleset = Record("1", {"inbound_port": "3"}).added_to(rules())
     ruleset.validate()
-    assert Record.find(ruleset, OWN.record_chain) == Record("1", {"inbound_port": "3"})
+    assert Record.find(ruleset) == Record("1", {"inbound_port": "3"})
     targets = {rule.target for t in ruleset.tables for c in t.chains for rule in c.rules}
-    assert OWN.record_chain not in targets
+    assert not targets & set(RECORD_CHAINS)
 
 
 def test_what_is_no_record_is_none() -> None:
     assert Record.read([]) is None
     assert Record.read(["hello", "a=b"]) is None
-    assert Record.find(rules(), OWN.record_chain) is None
+    assert Record.find(rules()) is None

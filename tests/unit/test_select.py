@@ -6,16 +6,16 @@ from typing import NamedTuple
 
 import pytest
 
-from interceptor.backends.select import (
+from interceptor.config import BackendChoice, VariantChoice
+from interceptor.errors import HostError
+from interceptor.operations.select import (
     IPTABLES_LEGACY,
     IPTABLES_NFT,
     NFTABLES,
     Seen,
-    choose,
     holders,
+    preferences,
 )
-from interceptor.config import BackendChoice, VariantChoice
-from interceptor.errors import HostError
 
 _MISSING = Seen(HostError("it is not there", hint="install it"))
 _EMPTY = Seen()
@@ -72,9 +72,9 @@ def test_choice(case: Choice) -> None:
     asked = BackendChoice(case.backend), VariantChoice(case.variant)
     if case.chosen is None:
         with pytest.raises(HostError, match="it is not there"):
-            choose(*asked, seen)
+            preferences(*asked, seen)
     else:
-        assert choose(*asked, seen) == case.chosen
+        assert preferences(*asked, seen)[0] == case.chosen
 
 
 def test_all_reasons_are_given_when_nothing_works() -> None:
@@ -84,7 +84,7 @@ def test_all_reasons_are_given_when_nothing_works() -> None:
         IPTABLES_LEGACY: Seen(HostError("no iptables")),
     }
     with pytest.raises(HostError) as caught:
-        choose(BackendChoice.AUTO, VariantChoice.AUTO, seen)
+        preferences(BackendChoice.AUTO, VariantChoice.AUTO, seen)
     assert caught.value.message.endswith("no nft; no iptables")
 
 

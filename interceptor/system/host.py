@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from interceptor.config import Config
 
+_ALL_IDS = 2**32 - 1
+"""Length of the initial user namespace's id map (user_namespaces(7))."""
 _NET = "/proc/thread-self/net"
 
 CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_ADMIN, CAP_SETUID, CAP_SETGID = 12, 13, 21, 7, 6
@@ -45,6 +47,12 @@ def has_ipv6() -> bool:
 def kernel_has_ipv6() -> bool:
     """Whether the kernel speaks IPv6 at all."""
     return os.path.exists(f"{_NET}/if_inet6")
+
+
+def maps_all_ids() -> bool:
+    """Whether every user id has a meaning here; in a user namespace of its own few have."""
+    with open("/proc/thread-self/uid_map", encoding="ascii") as file:
+        return any(int(line.split()[2]) == _ALL_IDS for line in file)
 
 
 def legacy_tables(*, ipv6: bool) -> frozenset[str]:

@@ -7,21 +7,23 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from interceptor.backends.change import converge
-from interceptor.backends.select import IPTABLES_LEGACY, NFTABLES, Seen, choose
+from interceptor.backends.interface import Wanted
 from interceptor.errors import HostError, InterceptorError
-from interceptor.model import Ruleset
 from interceptor.names import Family
+from interceptor.operations.select import IPTABLES_LEGACY, NFTABLES, Seen, preferences
+from interceptor.operations.site import check_families
+from interceptor.operations.transaction import Change, apply
 from interceptor.sheets.build import build, family_of
-from interceptor.system import facts, netns
+from interceptor.system import host, netns
 from interceptor.system.command import find, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from interceptor.backends.interface import Backend
-    from interceptor.backends.site import Site
     from interceptor.config import Config
+    from interceptor.model import Ruleset
+    from interceptor.operations.site import Site
     from interceptor.sheets.sheet import Sheet
     from interceptor.system.deadline import Deadline
 
@@ -61,18 +63,23 @@ class Checked(msgspec.Struct, frozen=True):
 
 def check(config: Config, sheet: Sheet, site: Site, deadline: Deadline) -> Checked:
     """Look at privileges, kernel and tools, and try each backend with the real rules."""
-    here = facts.observe(config)
+    here = host.observe(config)
     ruleset = build(sheet, config, here)
     family = family_of(config, here)
     features = [*_privileges(config), *_kernel(family)]
     tried: dict[str, Seen] = {}
-    for name, seen in site.seen().items():
+    for name, seen in site.seen.items():
         backend = site.backend(name)
-        outcome, error = _try(backend, ruleset, family, seen, site, deadline)
+        target = backend.target(ruleset, sheet.dialect)
+        outcome, error = _try(backend, target, family, seen, deadline)
         tried[name] = msgspec.structs.replace(seen, error=error)
         features += [*_version(name, deadline), outcome]
+    for name, error in site.hidden().items():
+        features.append(
+            Feature(name, "can be looked at", Answer.NO, error.message, error.hint, needed=True)
+        )
     try:
-        chosen = choose(config.backend, config.iptables_variant, tried)
+        chosen = preferences(config.backend, config.iptables_variant, tried)[0]
     except InterceptorError as error:
         lacking = Feature("choice", "backend", Answer.NO, error.message, error.hint, needed=True)
         return Checked((*features, lacking), None)
@@ -81,16 +88,16 @@ def check(config: Config, sheet: Sheet, site: Site, deadline: Deadline) -> Check
 
 def _privileges(config: Config) -> Iterator[Feature]:
     for number, name, why, needed in (
-        (facts.CAP_NET_ADMIN, "CAP_NET_ADMIN", "to change rules", True),
-        (facts.CAP_NET_RAW, "CAP_NET_RAW", "for iptables-legacy", False),
+        (host.CAP_NET_ADMIN, "CAP_NET_ADMIN", "to change rules", True),
+        (host.CAP_NET_RAW, "CAP_NET_RAW", "for iptables-legacy", False),
         (
-            facts.CAP_SYS_ADMIN,
+            host.CAP_SYS_ADMIN,
             "CAP_SYS_ADMIN",
             "for --netns, and for verify to connect from outside",
-            config.netns is not None,
+            config.is_elsewhere,
         ),
     ):
-        there = facts.has_capability(number)
+        there = host.has_capability(number)
         answer = Answer.YES if there else Answer.NO
         hint = "" if there else f"run as root, or add {name.removeprefix('CAP_')} to the container"
         yield Feature("privileges", name, answer, why, hint, needed)
@@ -98,7 +105,7 @@ def _privileges(config: Config) -> Iterator[Feature]:
 
 def _kernel(family: Family) -> Iterator[Feature]:
     wanted = Family.IP6 in family.members
-    there = facts.kernel_has_ipv6()
+    there = host.kernel_has_ipv6()
     detail = "intercepted" if wanted else "left alone"
     hint = "" if there or not wanted else "enable it, or say --ip-families ipv4"
     yield Feature("kernel", "IPv6", Answer.YES if there else Answer.NO, detail, hint, wanted)
@@ -116,12 +123,7 @@ def _version(name: str, deadline: Deadline) -> Iterator[Feature]:
 
 
 def _try(
-    backend: Backend,
-    ruleset: Ruleset,
-    family: Family,
-    seen: Seen,
-    site: Site,
-    deadline: Deadline,
+    backend: Backend, target: Ruleset, family: Family, seen: Seen, deadline: Deadline
 ) -> tuple[Feature, InterceptorError | None]:
     """Install the rules in a namespace made for it, read them back, remove them, throw it away."""
     name = "takes these rules"
@@ -129,12 +131,12 @@ def _try(
         detail = seen.error.message
         return Feature(backend.name, name, Answer.NO, detail, seen.error.hint), seen.error
     try:
-        site.check_families(backend, family)
-        if not facts.has_capability(facts.CAP_SYS_ADMIN):
+        check_families(backend, family)
+        if not host.has_capability(host.CAP_SYS_ADMIN):
             return _unknown(backend, name), None
         scratch = netns.make()
         with netns.closing(scratch), netns.inside(scratch):
-            _round_trip(backend, ruleset, deadline)
+            _round_trip(backend, target, deadline)
     except InterceptorError as error:
         return Feature(backend.name, name, Answer.NO, error.message, error.hint), error
     return Feature(backend.name, name, Answer.YES, "tried in a namespace of its own"), None
@@ -151,9 +153,10 @@ def _unknown(backend: Backend, name: str) -> Feature:
     )
 
 
-def _round_trip(backend: Backend, ruleset: Ruleset, deadline: Deadline) -> None:
-    target = backend.target(ruleset)
-    converge(backend, target, backend.observe(deadline), deadline)
+def _round_trip(backend: Backend, target: Ruleset, deadline: Deadline) -> None:
+    empty = backend.observe(deadline)
+    made = backend.made(target)
+    apply([Change(backend, Wanted(target, made), empty)], deadline)
     observed = backend.observe(deadline)
     findings = backend.findings(target, observed)
     if findings:
@@ -161,4 +164,4 @@ def _round_trip(backend: Backend, ruleset: Ruleset, deadline: Deadline) -> None:
             f"{backend.name} took the rules but holds others: {findings[0]}",
             hint="try another --backend or --iptables-variant, and report this",
         )
-    converge(backend, Ruleset(), observed, deadline)
+    apply([Change(backend, Wanted(made=made), observed)], deadline)

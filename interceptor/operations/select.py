@@ -19,34 +19,37 @@ class Seen(msgspec.Struct, frozen=True):
     """What was seen of one kernel language in a namespace.
 
     ``error`` is why it cannot be used, ``holds_rules`` whether anybody's rules are in it and
-    ``holds_ours`` whether ours are.
+    ``holds_ours`` whether ours are. ``hides`` is where rules of ours are, or may be, in a language
+    that cannot be used: what is there can neither be compared nor removed.
     """
 
     error: InterceptorError | None = None
     holds_rules: bool = False
     holds_ours: bool = False
+    hides: str = ""
 
 
-def choose(backend: BackendChoice, variant: VariantChoice, seen: Mapping[str, Seen]) -> str:
-    """Choose a backend by name.
+def preferences(
+    backend: BackendChoice, variant: VariantChoice, seen: Mapping[str, Seen]
+) -> list[str]:
+    """Name the backends to try, best first.
 
-    What is asked for by name is used or is an error. Otherwise a language that holds our rules
-    already is kept, so that running again never moves them; then nftables if it works; then the
-    iptables that holds somebody's rules, and last the one that works, nf_tables first.
+    What is asked for by name is the only one. Otherwise a language that holds our rules already
+    comes first, so that running again never moves them; then nftables; then the iptables that
+    holds somebody's rules, and last the other one, nf_tables before legacy.
 
     Raises:
-        HostError: what was asked for cannot be used here, and why.
+        HostError: nothing that was asked for can be used here, and why.
     """
     candidates = _candidates(backend, variant)
     usable = [name for name in candidates if seen[name].error is None]
     if not usable:
-        raise _unusable(candidates, seen)
-    for name in usable:
-        if seen[name].holds_ours:
-            return name
-    if usable[0] == NFTABLES:
-        return NFTABLES
-    return next((name for name in usable if seen[name].holds_rules), usable[0])
+        raise unusable(candidates, seen)
+
+    def rank(name: str) -> tuple[bool, bool, bool]:
+        return not seen[name].holds_ours, name != NFTABLES, not seen[name].holds_rules
+
+    return sorted(usable, key=rank)
 
 
 def _candidates(backend: BackendChoice, variant: VariantChoice) -> list[str]:
@@ -71,12 +74,24 @@ def holders(seen: Mapping[str, Seen]) -> list[str]:
         HostError: none could be looked at, so that "none" would be a guess.
     """
     if all(one.error is not None for one in seen.values()):
-        raise _unusable(list(seen), seen)
+        raise unusable(list(seen), seen)
     return [name for name, one in seen.items() if one.holds_ours]
 
 
-def _unusable(candidates: list[str], seen: Mapping[str, Seen]) -> InterceptorError:
-    found = [seen[name].error for name in candidates]
+def hidden(seen: Mapping[str, Seen]) -> dict[str, HostError]:
+    """Say of each language that may hold rules of ours out of sight where, and why."""
+    return {
+        name: HostError(
+            f"{one.hides}, and cannot be looked at: {one.error.message}", hint=one.error.hint
+        )
+        for name, one in seen.items()
+        if one.hides and one.error
+    }
+
+
+def unusable(names: list[str], seen: Mapping[str, Seen]) -> InterceptorError:
+    """Make one error of the reasons why none of these can be used."""
+    found = [seen[name].error for name in names]
     errors = [error for error in found if error is not None]
     reasons = "; ".join(dict.fromkeys(error.message for error in errors))
     if reasons == errors[0].message:

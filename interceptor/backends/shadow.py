@@ -1,0 +1,118 @@
+"""Rules of others, in chains we share with them, that decide before ours are asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from interceptor.backends.drift import Finding, Kind
+from interceptor.model import Continue, Goto, Jump, Protocol, Return, UnreadableAction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from interceptor.dialect import Ownership
+    from interceptor.model import Chain, Rule, Ruleset, Table
+
+_PASSING_TARGETS = frozenset(
+    [
+        "AUDIT",
+        "CHECKSUM",
+        "CLASSIFY",
+        "CONNMARK",
+        "CONNSECMARK",
+        "CT",
+        "DSCP",
+        "ECN",
+        "HL",
+        "HMARK",
+        "IDLETIMER",
+        "LED",
+        "LOG",
+        "MARK",
+        "NFLOG",
+        "NOTRACK",
+        "RATEEST",
+        "SECMARK",
+        "SET",
+        "SYNPROXY",
+        "TCPMSS",
+        "TCPOPTSTRIP",
+        "TEE",
+        "TOS",
+        "TRACE",
+        "TTL",
+        "ULOG",
+    ]
+)
+"""iptables targets after which the next rule is looked at (iptables-extensions(8))."""
+
+
+def shadowing(target: Ruleset, observed: Ruleset, ownership: Ownership) -> Iterator[Finding]:
+    """Find rules that may end a TCP packet's way before the first of ours in its base chain.
+
+    Args:
+        target: what is or will be there of ours; new rules of ours come after others'.
+        observed: all that is there.
+        ownership: tells our chains from others'.
+    """
+    for wanted in target.tables:
+        table = observed.table(wanted.family, wanted.name)
+        for base in wanted.chains if table else ():
+            chain = table.chain(base.name) if table and base.base else None
+            if table and chain:
+                where = f"{table.family} {table.name} {chain.name}"
+                yield from _before_ours(where, chain, table, ownership)
+
+
+def _before_ours(
+    where: str, chain: Chain, table: Table, ownership: Ownership
+) -> Iterator[Finding]:
+    for number, rule in enumerate(chain.rules, 1):
+        if ownership.owns_chain(rule.target or ""):
+            return
+        if decides_about_tcp(rule, table):
+            yield Finding(Kind.FOREIGN_BEFORE, f"{where} rule {number}", rule.text)
+
+
+def decides_about_tcp(rule: Rule, table: Table) -> bool:
+    """Whether a base chain's rule may end a TCP packet's way through it, as far as it is legible.
+
+    It follows calls: a chain that only returns or counts decides nothing.
+    """
+    return _may_meet_tcp(rule) and _ends(rule, table)
+
+
+def _ends(rule: Rule, table: Table, *, called: bool = False) -> bool:
+    """Whether the rule ends the packet's way; from a chain that was called, a return does not."""
+    match rule.action:
+        case Continue():
+            return False
+        case Return():
+            return not called
+        case Goto() if not called:
+            # Where its chain ends, the base chain's policy decides.
+            return True
+        case Jump(name) | Goto(name):
+            chain = table.chain(name)
+            return chain is not None and any(
+                _may_meet_tcp(inner) and _ends(inner, table, called=True) for inner in chain.rules
+            )
+        case UnreadableAction(words):
+            return words.partition(" ")[0] not in _PASSING_TARGETS
+        case _:
+            return True
+
+
+def _may_meet_tcp(rule: Rule) -> bool:
+    return not any(
+        isinstance(match, Protocol) and (match.protocol == "tcp") == match.negated
+        for match in rule.matches
+    )
+
+
+def fingerprint(finding: Finding) -> str:
+    """Give a short name to a rule in its chain, by which it is known again at another place."""
+    import zlib
+
+    chain = finding.where.rpartition(" rule ")[0]
+    return f"{zlib.crc32(f'{chain} {finding.what}'.encode()):08x}"

@@ -1,0 +1,1 @@
+"""What people ask for, done with backends: choose one, install, uninstall, status, check."""

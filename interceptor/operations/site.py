@@ -1,0 +1,202 @@
+"""One network namespace: what each kernel language in it holds, looked at once."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from interceptor.dialect import OURS
+from interceptor.errors import HostError
+from interceptor.names import Family
+from interceptor.operations.select import (
+    IPTABLES_LEGACY,
+    IPTABLES_NFT,
+    NFTABLES,
+    Seen,
+    hidden,
+    holders,
+    preferences,
+)
+from interceptor.record import Record
+from interceptor.system import host, nfnetlink
+from interceptor.system.command import find
+
+if TYPE_CHECKING:
+    from interceptor.backends.interface import Backend
+    from interceptor.config import Config
+    from interceptor.model import Ruleset
+    from interceptor.system.deadline import Deadline
+    from interceptor.system.nfnetlink import Held
+
+
+class Site:
+    """The namespace this thread is in.
+
+    Looking is lazy and cheap: netlink and /proc tell which languages have tables here at all, and
+    only those are read.
+
+    Args:
+        deadline: for every look.
+        legacy_lock: a file for iptables-legacy to lock, see ``lock.private_xtables_lock``.
+        in_process: ask libiptc about iptables-legacy, see ``libiptc``.
+    """
+
+    def __init__(
+        self, deadline: Deadline, *, legacy_lock: str | None = None, in_process: bool = False
+    ) -> None:
+        self._deadline = deadline
+        self._legacy_lock = legacy_lock
+        self._in_process = in_process
+        self._observed: dict[str, Ruleset] = {}
+        self._backends: dict[str, Backend] = {}
+
+    def backend(self, name: str) -> Backend:
+        """Give a backend; those that are not needed are not even imported."""
+        if name not in self._backends:
+            self._backends[name] = self._make(name)
+        return self._backends[name]
+
+    def _make(self, name: str) -> Backend:
+        if name == NFTABLES:
+            from interceptor.backends.nftables import NftablesBackend
+
+            return NftablesBackend(OURS)
+        from interceptor.backends.iptables import IptablesBackend
+
+        if name == IPTABLES_NFT:
+            return IptablesBackend("nft", OURS)
+        return IptablesBackend(
+            "legacy", OURS, legacy_lock=self._legacy_lock, in_process=self._in_process
+        )
+
+    def observed(self, name: str) -> Ruleset:
+        """Give all that one language holds, read at the first call."""
+        if name not in self._observed:
+            self._observed[name] = self.backend(name).observe(self._deadline)
+        return self._observed[name]
+
+    def own(self, name: str) -> Ruleset:
+        """Give what of that is ours."""
+        return self.backend(name).own(self.observed(name))
+
+    def record(self, name: str) -> Record | None:
+        """Give what was recorded when ours was installed."""
+        return Record.find(self.own(name))
+
+    @cached_property
+    def seen(self) -> dict[str, Seen]:
+        """What every language holds, looked at as cheaply as the answer allows.
+
+        Raises:
+            InterceptorError: a language that is there cannot be read. It may hold rules of ours,
+                so going on without it would be going on blind.
+        """
+        return {name: self._look(name) for name in (NFTABLES, IPTABLES_NFT, IPTABLES_LEGACY)}
+
+    def _look(self, name: str) -> Seen:
+        tables: list[str] = []
+        try:
+            _need_privilege()
+            tables = self._legacy_tables() if name == IPTABLES_LEGACY else self._nf_tables(name)
+            self._need_tools(name)
+            if not tables:
+                return Seen()
+            observed = self.observed(name)
+        except HostError as error:
+            return Seen(error, hides=self._hides(name, tables))
+        return Seen(
+            holds_rules=any(c.rules for table in observed.tables for c in table.chains),
+            holds_ours=bool(self.own(name).tables),
+        )
+
+    @staticmethod
+    def _legacy_tables() -> list[str]:
+        return [
+            f"{family} {table}"
+            for family in Family.INET.members
+            for table in sorted(host.legacy_tables(ipv6=family is Family.IP6))
+        ]
+
+    def _nf_tables(self, name: str) -> list[str]:
+        """Name the tables in which one of the two languages on nf_tables could hold ours."""
+        if name == NFTABLES:
+            return [f"{f} {t}" for f, t in self._held if f is Family.INET and OURS.owns_table(t)]
+        return [f"{f} {t}" for f, t in self._held if f is not Family.INET]
+
+    def _hides(self, name: str, tables: list[str]) -> str:
+        """Say where rules of ours are, or may be, although the language cannot be used.
+
+        nf_tables shows the names of its chains to whoever may look at all; iptables-legacy shows
+        only whether it has tables.
+        """
+        if name == IPTABLES_NFT and tables:
+            ours = {
+                f"{f} {t}" for (f, t), cs in self._held.items() if any(map(OURS.owns_chain, cs))
+            }
+            tables = [table for table in tables if table in ours]
+        if not tables:
+            return ""
+        may = "may be" if name == IPTABLES_LEGACY else "are"
+        return f"rules of ours {may} in {name}, {' and '.join(tables)}"
+
+    @cached_property
+    def _held(self) -> Held:
+        return nfnetlink.look()
+
+    def _need_tools(self, name: str) -> None:
+        names = ("nft",) if name == NFTABLES else (f"{name}-save", f"{name}-restore")
+        # Under other names they may be there too; the backend knows, but has to be imported.
+        if not all(map(find, names)) and Family.IP not in self.backend(name).families():
+            tool = "nft" if name == NFTABLES else name
+            raise HostError(
+                f"there is no {tool} on this host",
+                hint="install nftables or iptables, whichever the kernel has",
+            )
+
+    def preferences(self, config: Config) -> list[str]:
+        """Name the backends to install with, best first."""
+        return preferences(config.backend, config.iptables_variant, self.seen)
+
+    def holders(self) -> list[str]:
+        """Name the languages that hold rules of ours."""
+        return holders(self.seen)
+
+    def hidden(self) -> dict[str, HostError]:
+        """Say of each language with rules of ours out of sight where they are, or may be."""
+        return hidden(self.seen)
+
+    def refuse_hidden(self) -> None:
+        """Refuse to change anything beside rules of ours that cannot be changed.
+
+        Raises:
+            HostError: there are, or may be, such rules.
+        """
+        for error in self.hidden().values():
+            raise error
+
+    def unseen(self) -> tuple[str, ...]:
+        """Say which languages could not be looked at, and why."""
+        return tuple(seen.error.message for seen in self.seen.values() if seen.error)
+
+
+def _need_privilege() -> None:
+    if not host.has_capability(host.CAP_NET_ADMIN):
+        raise HostError(
+            "this process may not look at or change rules: it lacks CAP_NET_ADMIN",
+            hint="run as root, or give the container the NET_ADMIN capability",
+        )
+
+
+def check_families(backend: Backend, family: Family) -> None:
+    """Refuse rules for a family that this host has no way to hold.
+
+    Raises:
+        HostError: IPv6 is asked for and the kernel or the tools lack it.
+    """
+    if Family.IP6 not in family.members or Family.IP6 in backend.families():
+        return
+    missing = "no ip6tables here" if host.kernel_has_ipv6() else "the kernel has no IPv6"
+    raise HostError(
+        f"IPv6 cannot be intercepted: {missing}",
+        hint="enable IPv6 on this host, or say --ip-families ipv4",
+    )

@@ -1,0 +1,108 @@
+"""Rules of ours in a language this host cannot speak: never overlooked, never built upon."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from tests.lab.host import TOOLS, Host
+from tests.lab.paths import (
+    IPTABLES_LEGACY,
+    IPTABLES_NFT,
+    NFTABLES,
+    RulePath,
+    done_well,
+    dump,
+    interceptor,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.lab.pod import Pod
+
+pytestmark = pytest.mark.root
+
+
+class Hidden(NamedTuple):
+    """Where ours are, what the host has, and what must be said."""
+
+    path: RulePath
+    tools: tuple[str, ...]
+    says: str
+
+
+def _without(part: str) -> tuple[str, ...]:
+    return tuple(tool for tool in TOOLS if part not in tool)
+
+
+_CASES = [
+    Hidden(NFTABLES, TOOLS[1:], "rules of ours are in nftables, inet interceptor"),
+    Hidden(IPTABLES_NFT, ("nft",), "rules of ours are in iptables-nft, ip nat and ip6 nat"),
+    Hidden(
+        IPTABLES_LEGACY,
+        _without("legacy"),
+        "rules of ours may be in iptables-legacy, ip nat and ip6 nat",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", _CASES, ids=lambda case: case.path.name)
+class TestHidden:
+    """What is out of sight is named by every command, and nothing is changed beside it."""
+
+    @pytest.mark.parametrize("command", ["install", "uninstall"])
+    def test_changes_are_refused(
+        self, pod: Pod, tmp_path: Path, case: Hidden, command: str
+    ) -> None:
+        done_well("install", *case.path.flags, namespace=pod.pod)
+        before = dump(pod.pod)
+        done = Host(tmp_path, case.tools).interceptor(command, "--netns", pod.pod.path)
+        assert done.code == 4
+        assert case.says in done.stderr
+        assert "cannot be looked at: there is no" in done.stderr
+        assert len(done.stderr.splitlines()) == 2
+        assert dump(pod.pod) == before
+
+    def test_status_is_uncertain(self, pod: Pod, tmp_path: Path, case: Hidden) -> None:
+        done_well("install", *case.path.flags, namespace=pod.pod)
+        host = Host(tmp_path, case.tools)
+        argv = ("status", "--netns", pod.pod.path)
+        done = host.interceptor(*argv, "--output", "json")
+        assert (done.code, done.json["state"]) == (3, "uncertain")
+        [finding] = done.json["findings"]
+        assert (finding["kind"], finding["where"]) == ("unseen", case.path.name)
+        assert case.says in finding["what"]
+        human = host.interceptor(*argv)
+        assert human.stdout.startswith("uncertain")
+        assert case.says in human.stdout
+
+    def test_check_agrees_with_install(self, pod: Pod, tmp_path: Path, case: Hidden) -> None:
+        done_well("install", *case.path.flags, namespace=pod.pod)
+        done = Host(tmp_path, case.tools).interceptor("check", "--netns", pod.pod.path)
+        assert done.code == 3
+        assert case.says in done.stdout
+
+
+def test_other_peoples_tables_hide_nothing(pod: Pod, tmp_path: Path) -> None:
+    """nf_tables tells the names of chains: none of ours, so iptables-nft is not missed."""
+    pod.pod.run("iptables-nft", "-t", "nat", "-N", "THEIRS")
+    before = dump(pod.pod)
+    host = Host(tmp_path, ("nft",))
+    for command in ("install", "status", "uninstall"):
+        done = host.interceptor(command, "--netns", pod.pod.path)
+        assert done.code == 0, done
+    assert dump(pod.pod) == before
+
+
+def test_legacy_tables_without_net_raw(pod: Pod) -> None:
+    """The privilege to look at iptables-legacy is missing, not the tool."""
+    done_well("install", *IPTABLES_LEGACY.flags, namespace=pod.pod)
+    with pod.pod:
+        done = interceptor(
+            "uninstall", prefix=("setpriv", "--bounding-set=-net_raw", "--inh-caps=-all")
+        )
+    assert done.code == 4
+    assert "may be in iptables-legacy" in done.stderr
+    assert "NET_RAW" in done.stderr

@@ -9,7 +9,7 @@ SHELL := /bin/bash -euo pipefail
 PYTHON ?= /usr/bin/python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
-# Two workers a core: tests mostly wait for connections and processes.
+# One worker a core: tests start many processes, each of which wants one.
 WORKERS ?= $(shell nproc)
 TESTS ?= tests
 

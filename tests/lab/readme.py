@@ -99,6 +99,8 @@ def sessions(text: str) -> list[tuple[str, list[str]]]:
 
 def main() -> None:
     """Check, or rewrite."""
+    if os.geteuid() != 0:
+        sys.exit("README.md: its sessions run in network namespaces, so checking it needs root")
     text = _README.read_text()
     current = made(text)
     check = "--check" in sys.argv[1:]

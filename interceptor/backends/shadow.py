@@ -8,7 +8,7 @@ from interceptor.backends.drift import Finding, Kind
 from interceptor.model import Continue, Goto, Jump, Protocol, Return, UnreadableAction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from interceptor.dialect import Ownership
     from interceptor.model import Chain, Rule, Ruleset, Table
@@ -70,8 +70,11 @@ def _before_ours(
     for number, rule in enumerate(chain.rules, 1):
         if ownership.owns_chain(rule.target or ""):
             return
-        if decides_about_tcp(rule, table):
-            yield Finding(Kind.FOREIGN_BEFORE, f"{where} rule {number}", rule.text)
+        at = f"{where} rule {number}"
+        if takes_all_tcp(rule, table):
+            yield Finding(Kind.SHADOWED, at, rule.text)
+        elif decides_about_tcp(rule, table):
+            yield Finding(Kind.FOREIGN_BEFORE, at, rule.text)
 
 
 def decides_about_tcp(rule: Rule, table: Table) -> bool:
@@ -79,11 +82,20 @@ def decides_about_tcp(rule: Rule, table: Table) -> bool:
 
     It follows calls: a chain that only returns or counts decides nothing.
     """
-    return _may_meet_tcp(rule) and _ends(rule, table)
+    return _ends(rule, table, _may_meet_tcp)
 
 
-def _ends(rule: Rule, table: Table, *, called: bool = False) -> bool:
-    """Whether the rule ends the packet's way; from a chain that was called, a return does not."""
+def takes_all_tcp(rule: Rule, table: Table) -> bool:
+    """Whether it ends every TCP packet's way, so that nothing after it is ever asked."""
+    return _ends(rule, table, _meets_all_tcp)
+
+
+def _ends(
+    rule: Rule, table: Table, meets: Callable[[Rule], bool], *, called: bool = False
+) -> bool:
+    """Whether the rule ends a packet's way; from a chain that was called, a return does not."""
+    if not meets(rule):
+        return False
     match rule.action:
         case Continue():
             return False
@@ -95,7 +107,7 @@ def _ends(rule: Rule, table: Table, *, called: bool = False) -> bool:
         case Jump(name) | Goto(name):
             chain = table.chain(name)
             return chain is not None and any(
-                _may_meet_tcp(inner) and _ends(inner, table, called=True) for inner in chain.rules
+                _ends(inner, table, meets, called=True) for inner in chain.rules
             )
         case UnreadableAction(words):
             return words.partition(" ")[0] not in _PASSING_TARGETS
@@ -104,10 +116,15 @@ def _ends(rule: Rule, table: Table, *, called: bool = False) -> bool:
 
 
 def _may_meet_tcp(rule: Rule) -> bool:
-    return not any(
-        isinstance(match, Protocol) and (match.protocol == "tcp") == match.negated
-        for match in rule.matches
-    )
+    return all(_is_tcp(match) for match in rule.matches if isinstance(match, Protocol))
+
+
+def _meets_all_tcp(rule: Rule) -> bool:
+    return all(isinstance(match, Protocol) and _is_tcp(match) for match in rule.matches)
+
+
+def _is_tcp(match: Protocol) -> bool:
+    return (match.protocol == "tcp") != match.negated
 
 
 def fingerprint(finding: Finding) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from interceptor.backends.drift import Kind
 from interceptor.cli.exits import DONE
 from interceptor.cli.session import command
 from interceptor.cli.summary import summary
@@ -12,6 +13,12 @@ from interceptor.settings import Scope
 
 if TYPE_CHECKING:
     from interceptor.cli.session import Session
+
+
+_SHADOWED = {
+    Kind.FOREIGN_BEFORE: "not ours, and decides before ours",
+    Kind.SHADOWED: "not ours, and leaves nothing for ours to decide",
+}
 
 
 def run(session: Session) -> int:
@@ -25,9 +32,7 @@ def run(session: Session) -> int:
         for what in done.passed_over:
             session.printer.talk(f"passed over {what}")
         for rule in done.shadowed:
-            session.printer.talk(
-                f"warning: not ours, and decides before ours: {rule.where}: {rule.what}"
-            )
+            session.printer.talk(f"warning: {_SHADOWED[rule.kind]}: {rule.where}: {rule.what}")
         if session.config.dry_run:
             session.printer.data(_as_data(session, done), _plan(done))
             return DONE
@@ -57,7 +62,10 @@ def _as_data(session: Session, done: Installed) -> dict[str, Any]:
         "rules": rules,
         "removed_from": list(done.removed_from),
         "passed_over": list(done.passed_over),
-        "shadowed": [{"where": rule.where, "what": rule.what} for rule in done.shadowed],
+        "shadowed": [
+            {"kind": str(rule.kind), "where": rule.where, "what": rule.what}
+            for rule in done.shadowed
+        ],
         "steps": [step.describe() for step in done.steps],
     }
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from interceptor import __version__
+from interceptor.backends.drift import Kind
 from interceptor.backends.interface import Wanted
 from interceptor.backends.shadow import fingerprint
 from interceptor.errors import HostError
@@ -93,8 +94,12 @@ def _changes(
     before = site.record(name)
     made = dict.fromkeys((*(before.made if before else ()), *backend.made(rules)))
     kept = tuple(one for one in made if _is_part(one, rules))
-    met = tuple(sorted(set(map(fingerprint, backend.shadowing(rules, observed)))))
-    recorded = msgspec.structs.replace(record, made=kept, met=met).added_to(ruleset)
+    met = {
+        fingerprint(finding)
+        for finding in backend.shadowing(rules, observed)
+        if finding.kind is Kind.FOREIGN_BEFORE
+    }
+    recorded = msgspec.structs.replace(record, made=kept, met=tuple(sorted(met))).added_to(ruleset)
     wanted = Wanted(backend.target(recorded, sheet.dialect), tuple(made))
     removals = [removal(site, other) for other in site.holders() if other != name]
     return [Change(backend, wanted, observed), *removals]

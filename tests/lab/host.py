@@ -62,7 +62,8 @@ class Host:
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start the program here and do not wait for it; the process is the program's own."""
         return subprocess.Popen(
-            [*self.prefix, PROGRAM, *arguments],
+            # Where this suite runs in the background, interrupts are ignored from birth.
+            ["/usr/bin/env", "--default-signal=INT", *self.prefix, PROGRAM, *arguments],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

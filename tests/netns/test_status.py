@@ -112,21 +112,22 @@ def test_a_moved_rule_is_named(pod: Pod, path: RulePath) -> None:
 @pytest.mark.parametrize(
     ("rule", "named"),
     [
-        (("-p", "tcp", "-j", "ACCEPT"), True),
-        (("-p", "tcp", "-j", "DNAT", "--to-destination", "127.0.0.1:1"), True),
-        (("-p", "udp", "-j", "ACCEPT"), False),
-        (("-j", "LOG"), False),
+        (("-p", "tcp", "-j", "ACCEPT"), "shadowed"),
+        (("-p", "tcp", "-j", "DNAT", "--to-destination", "127.0.0.1:1"), "shadowed"),
+        (("-p", "tcp", "--dport", "9", "-j", "ACCEPT"), "foreign-before"),
+        (("-p", "udp", "-j", "ACCEPT"), ""),
+        (("-j", "LOG"), ""),
     ],
-    ids=["accept", "dnat", "udp", "log"],
+    ids=["accept", "dnat", "one-port", "udp", "log"],
 )
 def test_a_foreign_rule_before_ours_is_named_if_it_decides(
-    pod: Pod, path: RulePath, rule: tuple[str, ...], named: bool
+    pod: Pod, path: RulePath, rule: tuple[str, ...], named: str
 ) -> None:
     done_well("install", *path.flags, namespace=pod.pod)
     pod.pod.run(path.name, "-t", "nat", "-I", "PREROUTING", "1", *rule)
     found = interceptor("status", "--output", "json", namespace=pod.pod)
     kinds = [finding["kind"] for finding in found.json["findings"]]
-    assert kinds == (["foreign-before"] if named else [])
+    assert kinds == ([named] if named else [])
     assert found.code == (3 if named else 0)
 
 
@@ -192,8 +193,18 @@ def test_what_decided_before_ours_at_install_is_noted_and_later_ones_are_drift(
     found = interceptor("status", "--output", "json", namespace=pod.pod)
     assert found.code == 3
     [finding] = found.json["findings"]
-    assert (finding["kind"], finding["where"]) == ("foreign-before", "ip nat OUTPUT rule 1")
+    assert (finding["kind"], finding["where"]) == ("shadowed", "ip nat OUTPUT rule 1")
     assert len(found.json["noted"]) == 1
+
+
+@pytest.mark.parametrize("path", [IPTABLES_NFT, IPTABLES_LEGACY], ids=str)
+def test_installing_again_does_not_bless_what_takes_everything(pod: Pod, path: RulePath) -> None:
+    pod.pod.run(path.name, "-t", "nat", "-A", "OUTPUT", "-p", "tcp", "-j", "ACCEPT")
+    done = done_well("install", *path.flags, namespace=pod.pod)
+    assert "leaves nothing for ours to decide: ip nat OUTPUT rule 1" in done.stderr
+    found = interceptor("status", "--output", "json", namespace=pod.pod)
+    assert found.code == 3
+    assert [finding["kind"] for finding in found.json["findings"]] == ["shadowed"]
 
 
 def test_rules_in_two_languages_are_named(pod: Pod) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from interceptor.backends.drift import compare
-from interceptor.backends.shadow import decides_about_tcp
+from interceptor.backends.shadow import decides_about_tcp, takes_all_tcp
 from interceptor.model import Chain, Rule, Ruleset, Table
 from interceptor.names import Family
 from interceptor.parse.words import WordReader, tokenize
@@ -82,3 +82,21 @@ def test_which_rules_decide(line: str, decides: bool) -> None:
         tuple(Chain(name, tuple(map(rule, rules))) for name, rules in chains.items()),
     )
     assert decides_about_tcp(rule(line), table) is decides
+
+
+@pytest.mark.parametrize(
+    ("line", "takes"),
+    [
+        ("-j ACCEPT", True),
+        ("-p tcp -j DROP", True),
+        ("! -p udp -j DROP", True),
+        ("-p tcp --dport 9 -j DROP", False),
+        ("-m helper --helper x -j ACCEPT", False),
+        ("-j X", True),
+        ("-d 10.0.0.1 -j X", False),
+        ("-p tcp", False),
+    ],
+)
+def test_which_rules_leave_nothing(line: str, takes: bool) -> None:
+    x = Chain("X", (rule("-d 10.0.0.0/8 -j RETURN"), rule("-p tcp -j DNAT --to-destination ::1")))
+    assert takes_all_tcp(rule(line), Table(Family.IP, "nat", (x,))) is takes

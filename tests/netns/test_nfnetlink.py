@@ -120,7 +120,7 @@ def test_a_record_may_name_only_what_iptables_makes(pod: Pod) -> None:
     pod.pod.run("nft", "-f", "-", stdin="add table ip theirs\nadd table ip filter\n")
     made = "made=ip theirs,ip filter,inet theirs,ip nat THEIRS,,ip,ip nat OUTPUT x y,../../x"
     pod.pod.run(
-        *("iptables-nft", "-t", "nat", "-I", "INTERCEPTOR_RECORD", "2"),
+        *("iptables-nft", "-t", "nat", "-A", "INTERCEPTOR_RECORD"),
         *("-m", "comment", "--comment", made, "-j", "RETURN"),
     )
     done = interceptor("uninstall", namespace=pod.pod)

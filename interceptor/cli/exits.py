@@ -17,9 +17,9 @@ UNVERIFIED = 126
 
 MEANINGS = {
     DONE: "done, already so, or in sync",
-    FAILED: "failed, and nothing is half-done",
+    FAILED: "failed, and nothing is half-done; or done, and stdout could not take the answer",
     USAGE: "the command line, a setting or a sheet makes no sense",
     FOUND: "check or status found something",
-    CANNOT: "this host cannot: the message names what is missing and what to do",
-    UNVERIFIED: "verify saw a connection go another way than it should",
+    CANNOT: "this host cannot: the message names what is missing; or verify could try nothing",
+    UNVERIFIED: "verify saw a connection go another way than it should, or had no time to try all",
 }

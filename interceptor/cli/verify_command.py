@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from interceptor.cli.exits import DONE, UNVERIFIED
+from interceptor.cli.exits import CANNOT, DONE, UNVERIFIED
 from interceptor.cli.session import command
-from interceptor.names import Family
 from interceptor.settings import Scope
 from interceptor.sheets.build import build, family_of
-from interceptor.system import facts
+from interceptor.system import host
+from interceptor.verify.named import FAMILY_NAMES
 from interceptor.verify.run import Verified, verify
 
 if TYPE_CHECKING:
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from interceptor.model import Ruleset
     from interceptor.sheets.sheet import Sheet
 
-
-_FAMILIES = {Family.IP: "IPv4", Family.IP6: "IPv6"}
+_COLUMNS = ["", "family", "way", "connection", "ended", "because"]
 
 
 def run(session: Session) -> int:
@@ -27,26 +26,35 @@ def run(session: Session) -> int:
 
     A neighbour is made for the namespace, and connections go in and out: to every port, from
     every user, group and mark and to every network that the rules name, for each family. It
-    works with the proxy running and without; it leaves nothing behind. Exit code 126 means that
-    one went another way than it should.
+    works with the proxy running and without; it leaves nothing behind.
+
+    Exit code 126 means that one went another way than it should, or that --timeout was up before
+    all were tried. What else could not be tried is named, and is no failure as long as something
+    was; if nothing could be, the exit code is 4.
     """
     with session.site() as site:
-        config, sheet, _ = session.installed(site)
+        policy = session.policy(site)
         held = tuple(site.observed(name) for name in site.holders())
-        return verify_and_print(session, config, sheet, held)
+        verified = verify_policy(session, policy.config, policy.sheet, held)
+    session.printer.json_or_nothing(verified_as_data(verified))
+    return print_verified(session, verified)
 
 
-def verify_and_print(
+def verify_policy(
     session: Session, config: Config, sheet: Sheet, held: tuple[Ruleset, ...] = ()
-) -> int:
-    """Verify in the namespace this thread is in."""
-    here = facts.observe(config)
+) -> Verified:
+    """Verify a policy in the namespace this thread is in."""
+    here = host.observe(config)
     ruleset = build(sheet, config, here)
-    done = verify(ruleset, family_of(config, here).members, session.deadline, held)
+    return verify(ruleset, family_of(config, here).members, session.deadline, held)
+
+
+def print_verified(session: Session, done: Verified) -> int:
+    """Print a table for people, the verdict for all, and give the exit code."""
     rows = [
         [
             "✓" if result.ok else "✗",
-            _FAMILIES[result.probe.packet.family],
+            FAMILY_NAMES[result.probe.packet.family],
             str(result.probe.way),
             result.probe.what,
             result.seen if result.ok else f"{result.seen}, not {result.probe.expected}",
@@ -54,23 +62,36 @@ def verify_and_print(
         ]
         for result in done.results
     ]
-    columns = ["", "family", "way", "connection", "ended", "because"]
-    session.printer.table(_facts(done), columns, rows)
+    session.printer.table_for_people(_COLUMNS, rows)
     for what in done.not_tried:
         session.printer.talk(f"not tried: {what}")
-    failed = sum(not result.ok for result in done.results)
-    ports = " and ".join(map(str, done.proxy_ports))
-    proxy = f"a proxy listens on {ports}" if ports else "no proxy was running"
-    verdict = f"{failed} went another way" if failed else "all went where they should"
-    session.printer.talk(f"{len(done.results)} connections, {verdict}; {proxy}")
+    for remark in done.remarks:
+        session.printer.talk(f"note: {remark}")
+    session.printer.talk(_verdict(done))
+    if done.in_time and not done.results:
+        return CANNOT
     return DONE if done.ok else UNVERIFIED
 
 
-def _facts(done: Verified) -> dict[str, Any]:
+def _verdict(done: Verified) -> str:
+    """Say in one line how it went."""
+    if not done.results:
+        return "nothing could be tried, so nothing is known"
+    failed = sum(not result.ok for result in done.results)
+    verdict = f"{failed} went another way" if failed else "all went where they should"
+    late = "" if done.in_time else ", and the time was up before all were tried"
+    ports = " and ".join(map(str, done.proxy_ports))
+    proxy = f"a proxy listens on {ports}" if ports else "no proxy was running"
+    return f"{len(done.results)} connections, {verdict}{late}; {proxy}"
+
+
+def verified_as_data(done: Verified) -> dict[str, Any]:
+    """Give the same facts for JSON."""
     return {
         "ok": done.ok,
         "proxy_ports": list(done.proxy_ports),
         "not_tried": list(done.not_tried),
+        "remarks": list(done.remarks),
         "connections": [
             {
                 "family": str(result.probe.packet.family),

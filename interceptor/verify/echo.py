@@ -3,57 +3,71 @@
 from __future__ import annotations
 
 import errno
-import secrets
 import selectors
 import socket
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from interceptor.verify.sockets import ADDRESS_FAMILIES, Listener
+from interceptor.verify.sockets import Listener, endpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from interceptor.names import Family
     from interceptor.verify.sockets import Endpoint
 
-_PATIENCE_S = 0.5
-"""How long an answer may take; all ends are on this machine."""
-_TURN_S = 0.01
+_TURN_S = 0.005
+_FREE_PORT_TRIES = 64
 
 
 class End(msgspec.Struct, frozen=True):
-    """The other end of a connection: ours if ``connection`` is there."""
+    """Who took a connection: in the pod or outside, and at which address and port.
 
-    port: int
+    It is one of ours if ``connection`` is there. A datagram's ``at`` has no address of meaning.
+    ``peer`` is the client as it is seen there.
+    """
+
+    in_pod: bool
+    at: Endpoint
+    peer: Endpoint
     connection: socket.socket | None = None
 
 
 class Echoers:
-    """Any number of listeners in any namespaces, and one loop for them and their clients."""
+    """Any number of listeners in any namespaces, and one loop for all of them."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
         self._listeners: list[Listener] = []
         self._received: dict[socket.socket, bytes] = {}
+        self._datagrams: dict[bytes, End] = {}
 
-    def listen(self, family: Family, port: int, kind: socket.SocketKind) -> bool:
-        """Listen in the namespace this thread is in; false if somebody else does."""
+    def listen(self, family: Family, port: int, kind: socket.SocketKind, *, in_pod: bool) -> int:
+        """Listen in the namespace this thread is in; give 0, or the errno of who forbids it.
+
+        EADDRINUSE is that somebody else listens there, EACCES that this process may not.
+        """
         try:
-            self._add(Listener(family, port, kind))
+            self._add(Listener(family, port, kind, in_pod=in_pod))
         except OSError as error:
             if error.errno in (errno.EADDRINUSE, errno.EACCES):
-                return False
+                return error.errno
             raise
-        return True
+        return 0
 
     def listen_on_free_port(self, family: Family, not_on: set[int]) -> int | None:
-        """Listen for both protocols on a port that nobody uses; ``None`` if there is none."""
-        for _ in range(64):
-            listener = Listener(family, 0, socket.SOCK_STREAM)
+        """Listen in the pod for both protocols on a port that nobody uses; ``None`` if none is."""
+        for _ in range(_FREE_PORT_TRIES):
+            try:
+                listener = Listener(family, 0, socket.SOCK_STREAM, in_pod=True)
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    return None
+                raise
             free = listener.port not in not_on
-            if free and self.listen(family, listener.port, socket.SOCK_DGRAM):
+            if free and not self.listen(family, listener.port, socket.SOCK_DGRAM, in_pod=True):
                 self._add(listener)
                 return listener.port
             listener.close()
@@ -68,67 +82,54 @@ class Echoers:
         for key, _ in self._selector.select(_TURN_S):
             with suppress(OSError):
                 if not isinstance(key.data, Listener):
-                    assert isinstance(key.fileobj, socket.socket)  # noqa: S101 - registered below
-                    self._send_back(key.fileobj)
+                    self._send_back(key.fileobj)  # type: ignore[arg-type]  # accepted below
                 elif key.data.is_stream:
                     accepted = key.data.accept()
                     self._selector.register(accepted, selectors.EVENT_READ)
                 else:
-                    data, peer = key.data.socket.recvfrom(4096)
-                    key.data.socket.sendto(data, peer)
+                    self._answer(key.data)
+
+    def _answer(self, listener: Listener) -> None:
+        data, peer = listener.socket.recvfrom(4096)
+        at = endpoint(listener.socket.getsockname())
+        self._datagrams[data] = End(listener.in_pod, at, endpoint(peer))
+        listener.socket.sendto(data, peer)
 
     def _send_back(self, connection: socket.socket) -> None:
         data = b""
         try:
             data = connection.recv(4096)
-            connection.sendall(data)
             self._received[connection] = self._received.get(connection, b"") + data
+            connection.sendall(data)
         finally:
             if not data:
                 self._selector.unregister(connection)
 
-    def exchange(self, client: socket.socket) -> bytes | None:
-        """Send a random token and give it if it comes back in time."""
-        token = secrets.token_hex(16).encode() + b"\n"
-        got = b""
-        deadline = time.monotonic() + _PATIENCE_S
-        try:
-            client.send(token)
-            while got != token and time.monotonic() < deadline:
-                self.turn()
-                with suppress(BlockingIOError):
-                    data = client.recv(len(token) - len(got))
-                    if not data:
-                        break
-                    got += data
-        except OSError:
-            return None
-        return token if got == token else None
-
-    def accepted_from(self, client: Endpoint) -> End | None:
-        """Find the connection that was accepted from an endpoint."""
+    def accepted_from(self, client: Endpoint) -> Iterator[End]:
+        """Find what was accepted from an endpoint; clients of several places may share it."""
         for listener in self._listeners:
-            if client in listener.accepted:
-                return End(listener.port, listener.accepted[client])
-        return None
+            for peer, connection in listener.accepted:
+                if peer == client:
+                    yield _end(listener, peer, connection)
 
     def received(self, token: bytes) -> End | None:
-        """Find the connection by which a token came."""
+        """Find who got a token."""
         for listener in self._listeners:
-            for connection in listener.accepted.values():
+            for peer, connection in listener.accepted:
                 if self._received.get(connection) == token:
-                    return End(listener.port, connection)
-        return None
+                    return _end(listener, peer, connection)
+        return self._datagrams.get(token)
 
     def forget(self) -> None:
-        """Close what was accepted: the next client may have the same address and port."""
+        """Close what was accepted: later clients may have the same addresses and ports."""
         for listener in self._listeners:
-            for connection in listener.accepted.values():
+            for _, connection in listener.accepted:
                 with suppress(KeyError):
                     self._selector.unregister(connection)
                 connection.close()
             listener.accepted.clear()
         self._received.clear()
+        self._datagrams.clear()
 
     def close(self) -> None:
         """Close every socket."""
@@ -138,17 +139,5 @@ class Echoers:
             listener.close()
 
 
-def client_socket(family: Family, protocol: str) -> socket.socket:
-    """Make a socket that waits for nothing and whose end leaves no trace in the kernel.
-
-    A TCP connection is ended by a reset: hundreds of probes would else leave as many ports
-    waiting for a minute, in a pod that may be short of them.
-    """
-    if protocol == "udp":
-        client = socket.socket(ADDRESS_FAMILIES[family], socket.SOCK_DGRAM)
-    else:
-        client = socket.socket(ADDRESS_FAMILIES[family], socket.SOCK_STREAM)
-        linger = (1).to_bytes(4, "little") + bytes(4)
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-    client.settimeout(0)
-    return client
+def _end(listener: Listener, peer: Endpoint, connection: socket.socket) -> End:
+    return End(listener.in_pod, endpoint(connection.getsockname()), peer, connection)

@@ -20,12 +20,13 @@ from interceptor.model import (
 )
 from interceptor.names import Family, Hook
 from interceptor.values import Ids
+from interceptor.verify.networks import Chosen, choose
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from interceptor.analysis.packet import Address
-    from interceptor.values import Mark, Network
+    from interceptor.values import Mark, Network, Range
 
 T = TypeVar("T")
 
@@ -33,8 +34,10 @@ MOST_PORTS = 16
 """Ports tried of those that are named, for each direction and family."""
 MOST_OF_A_KIND = 6
 """Users, groups, marks and networks tried of those that are named, of each kind."""
-_SPACIOUS = 2**8
-"""Networks with fewer addresses are not borrowed from: all of theirs may be in use."""
+FAMILY_NAMES = {Family.IP: "IPv4", Family.IP6: "IPv6"}
+"""Families as people call them."""
+_MOST_LISTED = 6
+"""Things of one kind that a message lists before it only counts."""
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -47,15 +50,19 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class Named(msgspec.Struct, frozen=True, kw_only=True):
-    """What rules name; of ranges the ends, of each kind only so many, the policy's first."""
+    """What rules name, the policy's first; of ranges of ports both ends.
 
-    inbound_ports: tuple[int, ...]
-    outbound_ports: tuple[int, ...]
+    It is all that is named; what is tried of it is given by the methods, and what is not by
+    ``left_out``.
+    """
+
+    inbound: tuple[int, ...]
+    outbound: tuple[int, ...]
     redirect_ports: tuple[int, ...]
-    uids: Ids
-    gids: Ids
+    uids: tuple[Range, ...]
+    gids: tuple[Range, ...]
     marks: tuple[Mark, ...]
-    networks: dict[Family, tuple[Network, ...]]
+    networks: dict[Family, Chosen]
     sources: dict[Family, tuple[Address, ...]]
     """Addresses that local connections may come from, of the policy alone."""
 
@@ -66,42 +73,82 @@ class Named(msgspec.Struct, frozen=True, kw_only=True):
         inbound = [m for r in rulesets for m in _matches(r, Hook.PREROUTING)]
         outbound = [m for r in rulesets for m in _matches(r, Hook.OUTPUT)]
         return cls(
-            inbound_ports=_ports(inbound),
-            outbound_ports=_ports(outbound),
-            redirect_ports=tuple(dict.fromkeys(_redirects(policy))),
-            uids=_joined(m.ids for m in outbound if isinstance(m, Uid)),
-            gids=_joined(m.ids for m in outbound if isinstance(m, Gid)),
-            marks=_some(
+            inbound=_ports(inbound),
+            outbound=_ports(outbound),
+            redirect_ports=_once(_redirects(policy)),
+            uids=_once(r for m in outbound if isinstance(m, Uid) for r in m.ids.ranges),
+            gids=_once(r for m in outbound if isinstance(m, Gid) for r in m.ids.ranges),
+            marks=_once(
                 mark
                 for match in outbound
                 if isinstance(match, PacketMark)
                 for mark in match.marks.marks
                 if mark.value
             ),
-            networks={family: _some(_networks(outbound, family)) for family in _FAMILIES},
+            networks={
+                family: choose(_networks(outbound, family), family, MOST_OF_A_KIND)
+                for family in FAMILY_NAMES
+            },
             sources={
-                family: _some(_sources(_matches(policy, Hook.OUTPUT), family))
-                for family in _FAMILIES
+                family: _once(_sources(_matches(policy, Hook.OUTPUT), family))[:MOST_OF_A_KIND]
+                for family in FAMILY_NAMES
             },
         )
 
+    @property
+    def inbound_ports(self) -> tuple[int, ...]:
+        """Ports to connect to from outside."""
+        return self.inbound[:MOST_PORTS]
+
+    @property
+    def outbound_ports(self) -> tuple[int, ...]:
+        """Ports to connect to outside."""
+        return self.outbound[:MOST_PORTS]
+
     def identities(self, me: Identity) -> list[Identity]:
         """Give one identity for each range of users and groups and each mark; else they are me."""
+        most = MOST_OF_A_KIND
         return [
-            *(Identity(f"uid {low}", low, me.gid) for low, _ in self.uids.ranges[:MOST_OF_A_KIND]),
-            *(Identity(f"gid {low}", me.uid, low) for low, _ in self.gids.ranges[:MOST_OF_A_KIND]),
-            *(Identity(f"mark {mark}", me.uid, me.gid, mark.value) for mark in self.marks),
+            *(Identity(f"uid {low}", low, me.gid) for low, _ in self.uids[:most]),
+            *(Identity(f"gid {low}", me.uid, low) for low, _ in self.gids[:most]),
+            *(Identity(f"mark {mark}", me.uid, me.gid, mark.value) for mark in self.marks[:most]),
         ]
 
     def stranger(self) -> Identity:
         """Give an identity that nothing names: the app."""
         nobody = range(65533, 0, -1)
-        uid = next(number for number in nobody if number not in self.uids)
-        gid = next(number for number in nobody if number not in self.gids)
+        uids, gids = Ids.of(*self.uids), Ids.of(*self.gids)
+        uid = next(number for number in nobody if number not in uids)
+        gid = next(number for number in nobody if number not in gids)
         return Identity("app", uid, gid)
 
+    def left_out(self, families: Iterable[Family]) -> list[str]:
+        """Say what is named and not tried, a line for each kind and why."""
+        most = MOST_OF_A_KIND
+        kinds: list[tuple[str, Iterable[object]]] = [
+            (f"inbound ports beyond the {MOST_PORTS} that are", self.inbound[MOST_PORTS:]),
+            (f"outbound ports beyond the {MOST_PORTS} that are", self.outbound[MOST_PORTS:]),
+            (f"users beyond the {most} that are", (low for low, _ in self.uids[most:])),
+            (f"groups beyond the {most} that are", (low for low, _ in self.gids[most:])),
+            (f"marks beyond the {most} that are", self.marks[most:]),
+        ]
+        for family in families:
+            name, chosen = FAMILY_NAMES[family], self.networks[family]
+            kinds += [
+                (f"{name} networks too small to borrow an address from", chosen.too_small),
+                (
+                    f"{name} networks that are unspecified, loopback, link-local or multicast",
+                    chosen.not_routed,
+                ),
+                (f"{name} networks beyond the {most} that are", chosen.too_many),
+            ]
+        return [f"{what}: {_listed(which)}" for what, things in kinds if (which := [*things])]
 
-_FAMILIES = (Family.IP, Family.IP6)
+
+def _listed(things: list[object]) -> str:
+    more = len(things) - _MOST_LISTED
+    listed = ", ".join(map(str, things[:_MOST_LISTED]))
+    return f"{listed} and {more} more" if more > 0 else listed
 
 
 def _matches(ruleset: Ruleset, hook: Hook) -> Iterator[Match]:
@@ -115,12 +162,12 @@ def _matches(ruleset: Ruleset, hook: Hook) -> Iterator[Match]:
                         yield from rule.matches
 
 
-def _some(found: Iterable[T]) -> tuple[T, ...]:
-    return tuple(dict.fromkeys(found))[:MOST_OF_A_KIND]
+def _once(found: Iterable[T]) -> tuple[T, ...]:
+    return tuple(dict.fromkeys(found))
 
 
 def _ports(matches: list[Match]) -> tuple[int, ...]:
-    ends = (
+    return _once(
         end
         for match in matches
         if isinstance(match, DestinationPort)
@@ -128,24 +175,12 @@ def _ports(matches: list[Match]) -> tuple[int, ...]:
         for end in ends
         if end
     )
-    return tuple(dict.fromkeys(ends))[:MOST_PORTS]
-
-
-def _joined(sets: Iterable[Ids]) -> Ids:
-    joined = Ids()
-    for one in sets:
-        joined = joined + one
-    return joined
 
 
 def _networks(matches: list[Match], family: Family) -> Iterator[Network]:
-    """Give destinations that have room for one more address."""
     for match in matches:
         if isinstance(match, Destination):
-            for network in match.networks.part(family):
-                roomy = network.num_addresses >= _SPACIOUS and network.prefixlen
-                if roomy and not network.is_loopback:
-                    yield network
+            yield from match.networks.part(family)
 
 
 def _sources(matches: Iterable[Match], family: Family) -> Iterator[Address]:

@@ -15,15 +15,13 @@ import msgspec
 
 from interceptor.analysis.packet import Address, Fate, Packet, Redirected
 from interceptor.analysis.walk import walk
-from interceptor.model import (
-    Redirect,
-    Ruleset,
-)
+from interceptor.model import Redirect
 from interceptor.names import LOOPBACK_INTERFACE, Family, Hook
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from interceptor.model import Ruleset
     from interceptor.verify.named import Identity, Named
 
 _LOCALHOST: dict[Family, Address] = {
@@ -87,17 +85,22 @@ class Planner:
         named: what there is to try.
         places: addresses to probe with.
         me: an identity that nothing names.
-        may_act: whether this process may take other identities than its own.
+        identities: those that rules name and this process can take.
     """
 
     def __init__(
-        self, ruleset: Ruleset, named: Named, places: Places, me: Identity, *, may_act: bool
+        self,
+        ruleset: Ruleset,
+        named: Named,
+        places: Places,
+        me: Identity,
+        identities: Sequence[Identity],
     ) -> None:
         self._ruleset = ruleset
         self._named = named
         self._places = places
         self._me = me
-        self._identities = named.identities(me) if may_act else []
+        self._identities = identities
 
     def probes(self) -> Iterator[Probe]:
         """Give them in the order they are to be made."""

@@ -1,188 +1,256 @@
-"""Makes probes of one family and watches where they end."""
+"""Makes the probes of one family, all at once, and watches where they end."""
 
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import time
+from collections import Counter
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from interceptor.analysis.packet import Direct, Dropped, Fate, Redirected
+from interceptor.analysis.packet import Redirected
 from interceptor.errors import HostError
 from interceptor.system import netns
-from interceptor.verify.echo import Echoers, End, client_socket
+from interceptor.verify.attempt import Attempt
+from interceptor.verify.echo import Echoers, End
+from interceptor.verify.judge import Result, is_direct, judge_lost, judge_refused, judge_taken
 from interceptor.verify.probe import Probe, Way
-from interceptor.verify.sockets import acting_as, endpoint, original_destination, other_end
+from interceptor.verify.sockets import original_destination, other_ends
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from interceptor.names import Family
     from interceptor.verify.named import Named
+    from interceptor.verify.sockets import Endpoint
 
 _PATIENCE_S = 1.0
-"""How long a connection may take to be taken; all ends are on this machine."""
-_ACCEPT_GRACE_S = 0.1
-"""How long our own listener may take to accept what the kernel has taken."""
-
-
-class Result(msgspec.Struct, frozen=True):
-    """What became of one probe, and anything worth saying about it."""
-
-    probe: Probe
-    seen: str
-    ok: bool
-    note: str = ""
+"""How long connections may take to be taken, all together; every end is on this machine."""
+_ACCEPT_GRACE_S = 0.2
+"""How long our own listeners may take to accept what the kernel has taken."""
+_ANSWER_S = 0.5
+"""How long tokens may take to come back, all together."""
+_AGAIN_S = 2.0
+"""How long to go on making connections one by one."""
 
 
 class Prober:
     """Listeners of one family in the pod and outside, and clients to them.
 
     ``taken`` lists the rules' redirect ports at which somebody listens already: the proxy.
+    ``forbidden`` are ports at which this process may not listen, so nobody answers there.
     """
 
-    def __init__(self, named: Named, family: Family, outside: int | None) -> None:
+    def __init__(self, family: Family, outside: int | None) -> None:
         self._family = family
         self._outside = outside
         self._echoers = Echoers()
+        self._mine: set[int] = set()
+        self.free_port = 0
         self.taken: list[int] = []
+        self.forbidden: set[int] = set()
+
+    def listen(self, named: Named) -> None:
+        """Listen wherever a connection may end and nobody else does.
+
+        Raises:
+            HostError: there is no port to be had.
+        """
         inbound, outbound = named.inbound_ports, named.outbound_ports
         redirects = named.redirect_ports
-        free = self._echoers.listen_on_free_port(family, {*inbound, *outbound, *redirects})
+        free = self._echoers.listen_on_free_port(self._family, {*inbound, *outbound, *redirects})
         if free is None:
             raise HostError(
                 "there is no free port to listen on",
                 hint="see net.ipv4.ip_local_port_range in the namespace",
             )
         self.free_port = free
-        self._mine = {free}
+        self._mine.add(free)
         for port in dict.fromkeys((*redirects, *inbound)):
-            listening = self._echoers.listen(family, port, socket.SOCK_STREAM)
-            if listening:
+            code = self._listen(port, in_pod=True)
+            if not code:
                 self._mine.add(port)
-            elif port in redirects:
+            elif code == errno.EADDRINUSE and port in redirects:
                 self.taken.append(port)
-        if outside is not None:
-            with netns.inside(outside):
-                self._echoers.listen(family, self.free_port, socket.SOCK_DGRAM)
-                for port in {self.free_port, *outbound}:
-                    self._echoers.listen(family, port, socket.SOCK_STREAM)
+        if self._outside is not None:
+            with netns.inside(self._outside):
+                self._echoers.listen(self._family, free, socket.SOCK_DGRAM, in_pod=False)
+                for port in dict.fromkeys((free, *outbound)):
+                    self._listen(port, in_pod=False)
+
+    def _listen(self, port: int, *, in_pod: bool) -> int:
+        code = self._echoers.listen(self._family, port, socket.SOCK_STREAM, in_pod=in_pod)
+        if code == errno.EACCES:
+            self.forbidden.add(port)
+        return code
 
     def close(self) -> None:
         """Close every socket."""
         self._echoers.close()
 
-    def run(self, probe: Probe) -> Result:
-        """Make one connection and see it to its end."""
-        from_outside = probe.way is Way.INBOUND and self._outside is not None
-        where = netns.inside(self._outside or 0) if from_outside else nullcontext()
-        with where, acting_as(probe.identity):
-            client = client_socket(self._family, probe.packet.protocol)
-        with client:
-            try:
-                if probe.packet.mark:
-                    client.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, probe.packet.mark)
-                if probe.binds:
-                    client.bind((str(probe.packet.source), 0))
-                with acting_as(probe.identity):
-                    self._connect(client, probe)
-                return self._watch(client, probe)
-            except OSError as error:
-                return _failed(probe, error.errno or 0)
-            finally:
-                self._echoers.forget()
+    def can_answer(self, probe: Probe) -> bool:
+        """Whether somebody may listen where a probe should end."""
+        meant = probe.expected
+        port = meant.port if isinstance(meant, Redirected) else probe.packet.destination_port
+        return port not in self.forbidden
 
-    def _connect(self, client: socket.socket, probe: Probe) -> None:
-        target = (str(probe.packet.destination), probe.packet.destination_port)
-        code = client.connect_ex(target)
-        if code not in (0, errno.EINPROGRESS):
-            raise OSError(code, os.strerror(code))
+    def run(self, probes: Sequence[Probe], longest_s: float) -> list[Result]:
+        """Make all connections at once and see each to its end.
 
-    def _watch(self, client: socket.socket, probe: Probe) -> Result:
-        if probe.packet.protocol == "udp":
-            if self._echoers.exchange(client) is None:
-                return _failed(probe, errno.ETIMEDOUT)
-            return Result(probe, str(Direct()), probe.expected == Direct())
-        deadline = time.monotonic() + _PATIENCE_S
-        while not _is_connected(client):
-            self._echoers.turn()
-            code = client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if code or time.monotonic() > deadline:
-                return _failed(probe, code or errno.ETIMEDOUT)
-        end = self._find_end(client)
-        if end is None:
-            return Result(probe, "taken and given up at once", ok=False)
-        wanted = probe.packet.destination_port
-        seen: Fate = Direct() if end.port == wanted else Redirected(end.port)
-        return self._judge(client, probe, end, seen)
+        However many get no answer, it takes no longer than what one may take, and in no case
+        longer than ``longest_s``; what is not known by then counts as no answer. Only where
+        clients happen to share an address and port, and one cannot be told from the other, those
+        are made once more, one by one.
+        """
+        end = time.monotonic() + longest_s
+        results = self._round(probes, end)
+        again_end = min(end, time.monotonic() + _AGAIN_S)
+        for number, probe in enumerate(probes):
+            if results[number] is None and time.monotonic() < again_end:
+                results[number] = self._round([probe], end)[0]
+        return [
+            result or judge_lost(probe, passed_on=False)
+            for probe, result in zip(probes, results, strict=True)
+        ]
 
-    def _judge(self, client: socket.socket, probe: Probe, end: End, seen: Fate) -> Result:
-        """See a token come back, and the original destination recovered where it was changed."""
-        ok = seen == probe.expected
-        ours = end.connection is not None
-        redirected = isinstance(seen, Redirected)
-        if not ours and not redirected:
-            # Somebody's service, reached as it should be: it gets no token from us.
-            return Result(probe, str(seen), ok)
-        answered = self._echoers.exchange(client) is not None
-        if end.connection is None:
-            passed = "through the proxy to its end"
-            return Result(
-                probe, str(seen), ok, passed if answered else "taken by the proxy, not passed on"
+    def _round(self, probes: Sequence[Probe], end: float) -> list[Result | None]:
+        """Make connections and judge them; ``None`` for one that cannot be told from another.
+
+        Among connections of clients of different addresses and ports there is no such.
+        """
+        attempts: list[Attempt] = []
+        try:
+            for probe in probes:
+                attempts.append(self._attempt(probe))  # noqa: PERF401 - to close those there are
+            self._until(
+                lambda: all(a.error or a.is_connected or a.is_answered for a in attempts),
+                min(_PATIENCE_S, end - time.monotonic()),
             )
-        if not answered:
-            return Result(probe, str(seen), ok=False, note="what was sent did not come back")
-        if not redirected:
-            return Result(probe, str(seen), ok)
-        found = original_destination(end.connection)
-        if found != (probe.packet.destination, probe.packet.destination_port):
-            note = f"the original destination is lost: {found}"
-            return Result(probe, str(seen), ok=False, note=note)
-        return Result(probe, str(seen), ok, "original destination recovered")
+            connected = [attempt for attempt in attempts if attempt.is_connected]
+            shared = _shared(attempts)
+            self._find_ends(connected, shared, end)
+            for attempt in connected:
+                if attempt.end and (
+                    attempt.end.connection or not is_direct(attempt.probe, attempt.end)
+                ):
+                    attempt.send()
+            self._until(
+                lambda: all(a.is_settled for a in connected if a.has_sent),
+                min(_ANSWER_S, end - time.monotonic()),
+            )
+            is_late = time.monotonic() >= end
+            return [self._judge(attempt, shared, is_late=is_late) for attempt in attempts]
+        finally:
+            for attempt in attempts:
+                attempt.close()
+            self._echoers.forget()
 
-    def _find_end(self, client: socket.socket) -> End | None:
-        """Find out who took a connection: by its endpoint here, in the kernel, or by a token.
+    def _attempt(self, probe: Probe) -> Attempt:
+        where = (
+            netns.inside(self._outside)
+            if probe.way is Way.INBOUND and self._outside is not None
+            else nullcontext()
+        )
+        return Attempt(probe, self._family, where)
+
+    def _until(self, is_done: Callable[[], bool], longest_s: float) -> None:
+        end = time.monotonic() + longest_s
+        while not is_done() and time.monotonic() < end:
+            self._echoers.turn()
+
+    def _find_ends(self, connected: Sequence[Attempt], shared: set[Endpoint], end: float) -> None:
+        """Find out who took each: by its endpoint here, in the kernel's list, or by its token.
 
         The token is last, as it may reach a service that did not ask for it. It is needed where
         translation had to change the source port too, because the proxy's side of the connection
         was still remembered from an earlier client with the same port.
         """
-        me = endpoint(client.getsockname())
-        grace = time.monotonic() + _ACCEPT_GRACE_S
-        while time.monotonic() < grace:
-            end = self._echoers.accepted_from(me)
-            if end is not None:
-                return end
-            port = other_end(me)
-            if port is not None and port not in self._mine:
-                return End(port)
-            self._echoers.turn()
-        token = self._echoers.exchange(client)
-        return self._echoers.received(token) if token else None
+        self._until(
+            lambda: self._found_all(connected, shared),
+            min(_ACCEPT_GRACE_S, end - time.monotonic()),
+        )
+        lost = [a for a in connected if a.end is None and a.endpoint not in shared]
+        for attempt in lost:
+            attempt.send()
+        self._until(
+            lambda: all(attempt.is_settled for attempt in lost),
+            min(_ANSWER_S, end - time.monotonic()),
+        )
+        for attempt in lost:
+            found = self._echoers.received(attempt.token)
+            if found and not _is_passed_on(attempt, found):
+                attempt.end = found
+
+    def _found_all(self, connected: Sequence[Attempt], shared: set[Endpoint]) -> bool:
+        """Look for the ends that are not known yet; whether all are that can be."""
+        for attempt in connected:
+            if attempt.end is None:
+                accepted = [*self._echoers.accepted_from(attempt.endpoint)]
+                attempt.end = _end_of(attempt, accepted, shared)
+        left = [attempt for attempt in connected if attempt.end is None]
+        if left:
+            rows = [*other_ends({attempt.endpoint[0] for attempt in left})]
+            for attempt in left:
+                ends = [
+                    End(in_pod=True, at=at, peer=client)
+                    for client, at in rows
+                    # Between two sockets of this namespace each is the other's other end.
+                    if at[1] not in self._mine
+                    and at != attempt.endpoint
+                    and (client == attempt.endpoint or self._is_alone(attempt, connected, client))
+                ]
+                attempt.end = _end_of(attempt, ends, shared)
+        return all(attempt.end for attempt in left)
+
+    def _is_alone(self, attempt: Attempt, connected: Sequence[Attempt], client: Endpoint) -> bool:
+        """Whether a client may be an attempt with another port: nobody else has its address.
+
+        The addresses on the cable are ours, and translation changes ports, not addresses.
+        """
+        on_cable = self._outside is not None and not client[0].is_loopback
+        return on_cable and len(connected) == 1 and client[0] == attempt.endpoint[0]
+
+    def _judge(self, attempt: Attempt, shared: set[Endpoint], *, is_late: bool) -> Result | None:
+        """Say what became of it: its fate, and whether what was sent and asked came back."""
+        if not attempt.is_stream and attempt.is_answered:
+            attempt.end = self._echoers.received(attempt.token)
+        if attempt.end:
+            return judge_taken(attempt.probe, attempt.end, is_answered=attempt.is_answered)
+        if not attempt.is_connected:
+            return judge_refused(attempt.probe, attempt.error, is_late=is_late)
+        if attempt.endpoint in shared:
+            return None
+        passed_on = self._echoers.received(attempt.token) is not None
+        return judge_lost(attempt.probe, passed_on=passed_on)
+
+
+def _shared(attempts: Sequence[Attempt]) -> set[Endpoint]:
+    """Give the addresses and ports that more than one client has, each to another end."""
+    count = Counter(attempt.endpoint for attempt in attempts if attempt.is_stream)
+    return {client for client, clients in count.items() if clients > 1}
+
+
+def _end_of(attempt: Attempt, ends: Sequence[End], shared: set[Endpoint]) -> End | None:
+    """Choose among the ends of connections from an attempt's address and port."""
+    for end in ends:
+        went = original_destination(end.connection) if end.connection else None
+        if attempt.destination in (end.at, went):
+            return end
+    return ends[0] if ends and attempt.endpoint not in shared else None
+
+
+def _is_passed_on(attempt: Attempt, end: End) -> bool:
+    """Whether a token came where it was sent, and by a connection of somebody else."""
+    return end.at == attempt.destination and end.peer != attempt.endpoint
 
 
 @contextmanager
 def prober(named: Named, family: Family, outside: int | None) -> Iterator[Prober]:
     """Have listeners for a while."""
-    made = Prober(named, family, outside)
+    made = Prober(family, outside)
     try:
+        made.listen(named)
         yield made
     finally:
         made.close()
-
-
-def _failed(probe: Probe, code: int) -> Result:
-    seen = "no answer" if code == errno.ETIMEDOUT else os.strerror(code).lower()
-    return Result(probe, seen, isinstance(probe.expected, Dropped))
-
-
-def _is_connected(client: socket.socket) -> bool:
-    try:
-        client.getpeername()
-    except OSError:
-        return False
-    return True

@@ -1,10 +1,12 @@
-"""Sockets as somebody else, listeners that echo, and who is at the other end of a connection."""
+"""Sockets as somebody else, listeners, and who is at the other end of a connection."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import struct
+from array import array
 from contextlib import contextmanager, suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING
 from interceptor.names import Family
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from interceptor.analysis.packet import Address
     from interceptor.verify.named import Identity
@@ -21,10 +23,11 @@ if TYPE_CHECKING:
 
 SO_ORIGINAL_DST = 80
 """linux/netfilter_ipv4.h and, at SOL_IPV6, linux/netfilter_ipv6/ip6_tables.h."""
+_SIOCGIFFLAGS, _SIOCETHTOOL, _IFF_UP, _ETHTOOL_GLINK = 0x8913, 0x8946, 0x1, 0xA
+"""linux/sockios.h, linux/if.h, linux/ethtool.h."""
 
 ADDRESS_FAMILIES = {Family.IP: socket.AF_INET, Family.IP6: socket.AF_INET6}
-_TABLES = {"tcp": 8, "tcp6": 32}
-"""File in /proc/net -> hexadecimal digits of an address in it."""
+_MAPPED = bytes(10) + b"\xff\xff"
 
 
 @contextmanager
@@ -34,8 +37,8 @@ def acting_as(identity: Identity | None) -> Iterator[None]:
         yield
         return
     uid, gid = os.geteuid(), os.getegid()
-    os.setegid(identity.gid)
     try:
+        os.setegid(identity.gid)
         os.seteuid(identity.uid)
         yield
     finally:
@@ -44,10 +47,13 @@ def acting_as(identity: Identity | None) -> Iterator[None]:
 
 
 class Listener:
-    """A TCP listener or UDP socket on every address of one family that sends back what it gets."""
+    """A TCP listener or UDP socket on every address of one family, in the pod or outside."""
 
-    def __init__(self, family: Family, port: int, kind: socket.SocketKind) -> None:
+    def __init__(
+        self, family: Family, port: int, kind: socket.SocketKind, *, in_pod: bool
+    ) -> None:
         self.is_stream = kind is socket.SOCK_STREAM
+        self.in_pod = in_pod
         self.socket = socket.socket(ADDRESS_FAMILIES[family], kind)
         try:
             self.socket.settimeout(0)
@@ -62,18 +68,18 @@ class Listener:
             self.socket.close()
             raise
         self.port: int = self.socket.getsockname()[1]
-        self.accepted: dict[Endpoint, socket.socket] = {}
+        self.accepted: list[tuple[Endpoint, socket.socket]] = []
 
     def accept(self) -> socket.socket:
-        """Take one connection and remember it by its other end."""
+        """Take one connection and remember it with its other end."""
         connection, peer = self.socket.accept()
         connection.settimeout(0)
-        self.accepted[endpoint(peer)] = connection
+        self.accepted.append((endpoint(peer), connection))
         return connection
 
     def close(self) -> None:
         """Close it and all it accepted."""
-        for connection in self.accepted.values():
+        for _, connection in self.accepted:
             connection.close()
         self.socket.close()
 
@@ -100,25 +106,69 @@ def original_destination(connection: socket.socket) -> Endpoint | None:
         return None
 
 
-def other_end(client: Endpoint) -> int | None:
-    """Find the port at which this namespace holds the other end of a local socket's connection.
+def other_ends(addresses: Iterable[Address]) -> Iterator[tuple[Endpoint, Endpoint]]:
+    """Find sockets of this namespace that are connected to addresses: client and own endpoint.
 
     This is how it is told who took a connection when that was not us: the kernel's own list of
-    sockets names both ends of each.
+    sockets names both ends of each. It is read once for all clients, as it may be long.
     """
-    for name, digits in _TABLES.items():
+    wanted = {text for address in addresses for text in _in_proc(address)}
+    for name in ("tcp", "tcp6"):
         with suppress(OSError), open(f"/proc/thread-self/net/{name}", encoding="ascii") as file:
             next(file)
             for line in file:
-                _, local, remote = line.split()[:3]
-                if _read(remote, digits) == client:
-                    return int(local.partition(":")[2], 16)
-    return None
+                _, local, remote, _ = line.split(maxsplit=3)
+                if remote.partition(":")[0] in wanted:
+                    yield _read(remote), _read(local)
 
 
-def _read(text: str, digits: int) -> Endpoint:
-    """Read an address of /proc/net/tcp: 32-bit words in the host's byte order."""
-    words = [int(text[n : n + 8], 16) for n in range(0, digits, 8)]
+def _in_proc(address: Address) -> Iterator[str]:
+    """Write an address as /proc/net/tcp and tcp6 do: 32-bit words in the host's byte order."""
+    forms = [address.packed]
+    if isinstance(address, IPv4Address):
+        forms.append(_MAPPED + address.packed)
+    for packed in forms:
+        words = struct.unpack(f"={len(packed) // 4}I", packed)
+        yield "".join(f"{word:08X}" for word in words)
+
+
+def _read(text: str) -> Endpoint:
+    host, _, port = text.partition(":")
+    words = [int(host[n : n + 8], 16) for n in range(0, len(host), 8)]
     packed = struct.pack(f"={len(words)}I", *words)
     family = socket.AF_INET if len(words) == 1 else socket.AF_INET6
-    return endpoint((socket.inet_ntop(family, packed), int(text[digits + 1 :], 16)))
+    return endpoint((socket.inet_ntop(family, packed), int(port, 16)))
+
+
+def own_address(towards: Address) -> Address | None:
+    """Give the address this namespace would send from; asking sends nothing."""
+    kind = socket.AF_INET if isinstance(towards, IPv4Address) else socket.AF_INET6
+    try:
+        with socket.socket(kind, socket.SOCK_DGRAM) as asking:
+            asking.connect((str(towards), 9))
+            return endpoint(asking.getsockname())[0]
+    except OSError:
+        return None
+
+
+def is_up(interface: str) -> bool:
+    """Whether an interface of the namespace this thread is in is up."""
+    request = struct.pack("16sH14x", interface.encode(), 0)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        answer = fcntl.ioctl(asking, _SIOCGIFFLAGS, request)
+    flags: int = struct.unpack_from("16xH", answer)[0]
+    return bool(flags & _IFF_UP)
+
+
+def has_link(interface: str) -> bool:
+    """Whether an interface of the namespace this thread is in has somebody at its other end.
+
+    An interface that got its link a moment ago still throws away what it is to send, until a
+    worker of the kernel comes to it, which may take a second. Whoever asks by this call makes
+    the kernel do that work first.
+    """
+    asked = array("I", [_ETHTOOL_GLINK, 0])
+    request = struct.pack("16sP16x", interface.encode(), asked.buffer_info()[0])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        fcntl.ioctl(asking, _SIOCETHTOOL, request)
+    return bool(asked[1])

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 from contextlib import contextmanager, suppress
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
-from typing import TYPE_CHECKING, Any
+from ipaddress import IPv4Network, IPv6Network
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from interceptor.errors import HostError
 from interceptor.names import Family
-from interceptor.system import netns
+from interceptor.system import host, netns
+from interceptor.verify.cable import Ends, cable
+from interceptor.verify.named import FAMILY_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,44 +33,38 @@ _RANGES: dict[Family, Network] = {
 }
 """Where test traffic belongs, within RFC 2544 and RFC 5180; routed nowhere."""
 
-_NO_DAD = 0x02
-"""IFA_F_NODAD of linux/if_addr.h: usable at once."""
-
-
-class Ends(msgspec.Struct, frozen=True):
-    """One family's addresses on the cable.
-
-    ``borrowed`` are answered outside, ``handover`` are made local to the pod where they are not.
-    """
-
-    pod: Address
-    outside: Address
-    borrowed: tuple[Address, ...]
-    handover: tuple[Address, ...]
+_ADDRESS_PATIENCE_S = 2.0
+"""How long new addresses may take to be usable, all together."""
 
 
 class Stage(msgspec.Struct, frozen=True):
-    """The neighbour: its namespace, the pod's end of the cable, addresses by family."""
+    """The neighbour: its namespace, the pod's end of the cable, addresses by family.
+
+    ``not_lent`` says which addresses had to be left to others.
+    """
 
     outside: int
     interface: str
     ends: dict[Family, Ends]
+    not_lent: tuple[str, ...]
 
 
 @contextmanager
-def stage(named: Named, families: tuple[Family, ...]) -> Iterator[Stage]:
-    """Make a neighbour for the namespace this thread is in.
+def stage(named: Named, families: tuple[Family, ...], longest_s: float) -> Iterator[Stage]:
+    """Make a neighbour for the namespace this thread is in, in so many seconds.
 
     Raises:
         HostError: no namespace can be made here, or no cable.
     """
     outside = netns.make()
     with netns.closing(outside):
-        interface, peer = (f"iv{secrets.token_hex(4)}{end}" for end in "ab")
+        name = f"iv{secrets.token_hex(4)}"
+        patience_s = min(_ADDRESS_PATIENCE_S, longest_s)
+        chosen = addresses(named, families)
         try:
-            yield Stage(outside, interface, _connect(named, families, outside, interface, peer))
+            yield _connect(chosen, outside, (f"{name}a", f"{name}b"), patience_s)
         finally:
-            _disconnect(interface)
+            _disconnect(f"{name}a")
 
 
 def addresses(named: Named, families: tuple[Family, ...]) -> dict[Family, Ends]:
@@ -77,7 +72,7 @@ def addresses(named: Named, families: tuple[Family, ...]) -> dict[Family, Ends]:
     return {
         family: Ends(
             *_pair(family),
-            tuple(_random_address(network) for network in named.networks[family]),
+            tuple(_random_address(network) for network in named.networks[family].networks),
             named.sources[family],
         )
         for family in families
@@ -96,71 +91,43 @@ def _random_address(network: Network) -> Address:
 
 
 def _connect(
-    named: Named, families: tuple[Family, ...], outside: int, interface: str, peer: str
-) -> dict[Family, Ends]:
-    from pyroute2 import IPRoute
+    chosen: dict[Family, Ends], outside: int, names: tuple[str, str], longest_s: float
+) -> Stage:
     from pyroute2.netlink.exceptions import NetlinkError
 
-    chosen = addresses(named, families)
+    interface, peer = names
+    made: dict[Family, Ends] = {}
     try:
-        with IPRoute() as here:
-            here.link(
-                "add", ifname=interface, kind="veth", peer={"ifname": peer, "net_ns_fd": outside}
-            )
-            _bring_up(here, interface)
-            with netns.inside(outside):
-                there = IPRoute()
-            with there:
-                _bring_up(there, "lo")
-                _bring_up(there, peer)
-                return {
-                    family: ends
-                    for family, ends in chosen.items()
-                    if _address(here, interface, there, peer, ends)
-                }
+        with cable(interface, peer, outside) as connected:
+            if host.has_ipv6():
+                _allow_ipv6(interface)
+            for family, ends in chosen.items():
+                if connected.carry(ends):
+                    lent = tuple(one for one in ends.borrowed if connected.lend(one, ends))
+                    made[family] = msgspec.structs.replace(ends, borrowed=lent)
+            connected.wait(longest_s)
     except NetlinkError as error:
         raise HostError(
             f"no test interface can be made in the namespace: {os.strerror(error.code)}",
             hint="verify needs CAP_NET_ADMIN there, and veth in the kernel",
         ) from None
-
-
-def _bring_up(ipr: Any, name: str) -> None:
-    ipr.link("set", index=ipr.link_lookup(ifname=name)[0], state="up")
-
-
-def _address(here: Any, interface: str, there: Any, peer: str, ends: Ends) -> bool:
-    """Put one family's addresses on both ends; false if the namespace has that family off."""
-    from pyroute2.netlink.exceptions import NetlinkError
-
-    index = here.link_lookup(ifname=interface)[0]
-    peer_index = there.link_lookup(ifname=peer)[0]
-    host = ends.pod.max_prefixlen
-    try:
-        here.addr("add", index=index, address=str(ends.pod), prefixlen=host - 2, flags=_NO_DAD)
-    except NetlinkError:
-        return False
-    there.addr(
-        "add", index=peer_index, address=str(ends.outside), prefixlen=host - 2, flags=_NO_DAD
+    not_lent = tuple(
+        f"{FAMILY_NAMES[family]} {address}: somebody in the namespace has or uses it"
+        for family, ends in made.items()
+        for address in chosen[family].borrowed
+        if address not in ends.borrowed
     )
-    for address in ends.handover:
-        if not _is_local(address):
-            here.addr("add", index=index, address=str(address), prefixlen=host, flags=_NO_DAD)
-    for address in ends.borrowed:
-        there.addr("add", index=peer_index, address=str(address), prefixlen=host, flags=_NO_DAD)
-        here.route("add", dst=f"{address}/{host}", oif=index)
-    return True
+    return Stage(outside, interface, made, not_lent)
 
 
-def _is_local(address: Address) -> bool:
-    """Whether the namespace lets a socket bind it."""
-    kind = socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6
-    with socket.socket(kind, socket.SOCK_DGRAM) as asking:
-        try:
-            asking.bind((str(address), 0))
-        except OSError:
-            return False
-    return True
+def _allow_ipv6(interface: str) -> None:
+    """Switch IPv6 on where only new interfaces have it off.
+
+    If that is not allowed, as with a /proc that is read-only, IPv6 is not tried.
+    """
+    path = f"/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"
+    with suppress(OSError), open(path, "w", encoding="ascii") as file:
+        file.write("0")
 
 
 def _disconnect(interface: str) -> None:

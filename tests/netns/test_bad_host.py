@@ -176,6 +176,17 @@ def test_a_namespace_that_may_not_be_entered(pod: Pod) -> None:
     assert "CAP_SYS_ADMIN" in done.stderr
 
 
+@pytest.mark.parametrize("path", [IPTABLES_NFT, IPTABLES_LEGACY], ids=str)
+def test_a_user_namespace_without_the_proxys_id(path: RulePath) -> None:
+    """As in a rootless container: iptables cannot match a user that is not there."""
+    done = interceptor(
+        "install", *path.flags, prefix=("/usr/bin/unshare", "--user", "--map-root-user", "--net")
+    )
+    assert done.code == 4
+    assert "does not know every user and group of the rules" in done.stderr
+    assert "uid_map" in done.stderr
+
+
 class TestCheck:
     """check tries everything in a namespace of its own and says what it found."""
 

@@ -208,6 +208,10 @@ class Networks(msgspec.Struct, frozen=True):
         """Give the networks of one family."""
         return self.ip if family is Family.IP else self.ip6
 
+    def only(self, family: Family) -> Networks:
+        """Give the networks of one family as a set of their own."""
+        return Networks(ip=self.ip) if family is Family.IP else Networks(ip6=self.ip6)
+
     def covers(self, family: Family) -> bool:
         """Whether no address of that family is left out."""
         part = self.part(family)
@@ -237,6 +241,9 @@ class Networks(msgspec.Struct, frozen=True):
         return bool(self.ip or self.ip6)
 
     def __add__(self, other: Networks) -> Networks:
+        if not (self and other):
+            # To collapse ten thousand takes a while, and these are collapsed.
+            return self or other
         return Networks.of((*self.ip, *self.ip6, *other.ip, *other.ip6))
 
     def __str__(self) -> str:

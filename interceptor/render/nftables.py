@@ -73,12 +73,12 @@ def _in_family(match: model.Match, family: Family) -> tuple[model.Match, ...] | 
     """Give what is left of a match in one family; ``None`` if it can never hold there."""
     if not isinstance(match, model.Source | model.Destination):
         return (match,)
-    part = match.networks.part(family)
     if match.networks.covers(family):
         return None if match.negated else ()
-    if not part:
+    only = match.networks.only(family)
+    if not only:
         return () if match.negated else None
-    return (type(match)(Networks.of(part), negated=match.negated),)
+    return (type(match)(only, negated=match.negated),)
 
 
 def _one_mark(matches: tuple[model.Match, ...]) -> Iterator[tuple[model.Match, ...]]:

@@ -132,6 +132,14 @@ def _texts(attributes: bytes) -> dict[int, str]:
 
 def _commit(remains: Remains) -> int:
     """Send one batch and give the error of the first message that failed, or 0."""
+    try:
+        return _send_batch(remains)
+    except OSError as error:
+        # The socket itself failed; whether the kernel took the batch is not known.
+        return error.errno or errno.ETIMEDOUT
+
+
+def _send_batch(remains: Remains) -> int:
     batch = [
         *(_delete(remains, _DELRULE, remains.table, chain) for chain in remains.own),
         *(_delete(remains, _DELCHAIN, remains.table, chain) for chain in remains.own),

@@ -155,6 +155,9 @@ def _unpack(value: str) -> str:
 
     try:
         unfold = zlib.decompressobj()
-        return unfold.decompress(base64.b64decode(value), _MOST_UNPACKED).decode()
+        unfolded = unfold.decompress(base64.b64decode(value), _MOST_UNPACKED).decode()
     except zlib.error as error:
         raise ValueError(str(error)) from None
+    if not unfold.eof:
+        raise ValueError("it is cut off, or too large")
+    return unfolded

@@ -54,9 +54,9 @@ def compare(target: Ruleset, own: Ruleset, say: Callable[[Rule], str]) -> Iterat
         say: writes a rule in the kernel language's words.
     """
     wanted, held = _chains(target), _chains(own)
-    for where in wanted.keys() - held.keys():
+    for where in sorted(wanted.keys() - held.keys()):
         yield Finding(Kind.MISSING_CHAIN, where)
-    for where in held.keys() - wanted.keys():
+    for where in sorted(held.keys() - wanted.keys()):
         yield Finding(Kind.EXTRA_CHAIN, where)
     for where in sorted(wanted.keys() & held.keys()):
         if wanted[where].base != held[where].base:
@@ -80,20 +80,20 @@ def _compare_rules(
     from difflib import SequenceMatcher
 
     missing: list[tuple[int, Rule]] = []
-    extra: list[tuple[int, Rule]] = []
+    extra: dict[Rule, list[int]] = {}
     for tag, a, a_end, b, b_end in SequenceMatcher(
         None, wanted, held, autojunk=False
     ).get_opcodes():
         if tag != "equal":
             missing += [(n + 1, wanted[n]) for n in range(a, a_end)]
-            extra += [(n + 1, held[n]) for n in range(b, b_end)]
+            for n in range(b, b_end):
+                extra.setdefault(held[n], []).append(n + 1)
     for number, rule in missing:
-        elsewhere = next((pair for pair in extra if pair[1] == rule), None)
-        if elsewhere is None:
-            yield Finding(Kind.MISSING_RULE, f"{where} rule {number}", say(rule))
-        else:
-            extra.remove(elsewhere)
-            at = f"{where} rule {number}, found at {elsewhere[0]}"
+        if elsewhere := extra.get(rule):
+            at = f"{where} rule {number}, found at {elsewhere.pop(0)}"
             yield Finding(Kind.MOVED_RULE, at, say(rule))
-    for number, rule in extra:
+        else:
+            yield Finding(Kind.MISSING_RULE, f"{where} rule {number}", say(rule))
+    for number in sorted(n for numbers in extra.values() for n in numbers):
+        rule = held[number - 1]
         yield Finding(Kind.EXTRA_RULE, f"{where} rule {number}", rule.text or say(rule))

@@ -72,11 +72,47 @@ class IptablesBackend:
         return frozenset(there if host.kernel_has_ipv6() else there - {Family.IP6})
 
     def observe(self, deadline: Deadline) -> Ruleset:
-        """Read every table of both families."""
+        """Read every table of both families.
+
+        Raises:
+            HostError: this host does not have the language, or cannot print where ours are in it.
+        """
         tables: list[Table] = []
-        for family in sorted(self.families() & self._families_with_tables()):
-            tables += iptables_save.parse(self._save(family, deadline), family).tables
+        for family, ours in self._chains_of_ours().items():
+            if ours or self._find(family, "save"):
+                found = iptables_save.parse(self._save(family, deadline), family)
+                self._check_whole(family, ours, found)
+                tables += found.tables
         return Ruleset(tuple(tables))
+
+    def _chains_of_ours(self) -> dict[Family, set[tuple[str, str]]]:
+        """Give the families that have tables, and which of our chains in which are known.
+
+        No process is started; asking iptables-legacy for its tables would even make them. What
+        is in those is not known, so that each of them counts as a place for ours.
+        """
+        known: dict[Family, set[tuple[str, str]]] = {}
+        if self.variant == "legacy":
+            for family in FAMILIES:
+                if names := host.legacy_tables(ipv6=family is Family.IP6):
+                    known[family] = {(name, "") for name in names}
+            return known
+        for (family, table), chains in nfnetlink.look().items():
+            ours = {(table, chain) for chain in chains if self._ownership.owns_chain(chain)}
+            if family in FAMILIES:
+                known.setdefault(family, set()).update(ours)
+        return known
+
+    def _check_whole(self, family: Family, ours: set[tuple[str, str]], found: Ruleset) -> None:
+        """Refuse a dump that leaves our chains out: it leaves out tables it cannot print."""
+        for name, chain in sorted(ours):
+            table = found.table(family, name)
+            if chain and (table is None or table.chain(chain) is None):
+                raise HostError(
+                    f"{_TOOLS[family]}-nft-save cannot print table {family} {name}",
+                    hint=f"nft list table {family} {name} shows what is there that iptables "
+                    "cannot say; delete that",
+                )
 
     def own(self, observed: Ruleset) -> Ruleset:
         """Give our chains and the rules that call them."""
@@ -112,12 +148,6 @@ class IptablesBackend:
     def shadowing(self, target: Ruleset, observed: Ruleset) -> tuple[Finding, ...]:
         """Find foreign rules before our calls in the built-in chains."""
         return tuple(shadowing(target, observed, self._ownership))
-
-    def _families_with_tables(self) -> set[Family]:
-        """Look without a process; asking iptables-legacy for tables would even make them."""
-        if self.variant == "nft":
-            return {family for family, _ in nfnetlink.look()}
-        return {f for f in FAMILIES if host.legacy_tables(ipv6=f is Family.IP6)}
 
     def _find(self, family: Family, operation: str) -> str | None:
         """Find ``ip6tables-nft-save`` and the like; where none is so named, see what is plain."""

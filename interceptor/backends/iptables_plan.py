@@ -114,7 +114,8 @@ class _TableChange:
         others = [name for name in names if not self._ownership.owns_chain(name)]
         return [
             *(f":{name} - [0:0]" for name in changed),
-            *(f"-A {name} {words(r)}" for name in changed for r in wanted.get(name, ())),
+            # What was read is written as it was read: it may say more than was understood.
+            *(f"-A {c} {r.text or words(r)}" for c in changed for r in wanted.get(c, ())),
             *(line for name in others for line in self._calls(name)),
             *(f"-X {name}" for name in changed if name not in wanted),
         ]
@@ -129,22 +130,29 @@ class _TableChange:
         held = [rule for rule in rules if self._is_call(rule)]
         wanted = list(self._wanted.get(chain, ()))
         like = self._like.get(chain, ())
-        in_order = not like or self._before(like) == self._before(rules) or not wanted
+        places = self._places(like or rules)
+        in_order = not like or places == self._places(rules) or not wanted
         if wanted == held and in_order:
             return
         yield from (f"-D {chain} {rule.text or words(rule)}" for rule in held)
-        # Where ours were, or are to be again; calls that are new come after what others have.
-        before = self._before(like) if like else self._before(rules) if held else None
         foreign = len(rules) - len(held)
-        for number, rule in enumerate(wanted, 1):
-            if before is None or before >= foreign:
-                yield f"-A {chain} {words(rule)}"
+        for number, rule in enumerate(wanted):
+            # Where ours were, or are to be again; calls that are new come after what others have.
+            before = places[min(number, len(places) - 1)] if places else foreign
+            if before >= foreign:
+                yield f"-A {chain} {rule.text or words(rule)}"
             else:
-                yield f"-I {chain} {before + number} {words(rule)}"
+                yield f"-I {chain} {before + number + 1} {rule.text or words(rule)}"
 
     def _is_call(self, rule: Rule) -> bool:
         return self._ownership.owns_chain(rule.target or "")
 
-    def _before(self, rules: tuple[Rule, ...]) -> int | None:
-        """Count the foreign rules before our first call; ``None`` if ours are not there."""
-        return next((n for n, rule in enumerate(rules) if self._is_call(rule)), None)
+    def _places(self, rules: tuple[Rule, ...]) -> list[int]:
+        """Count, for each call of ours, the foreign rules before it."""
+        foreign, places = 0, []
+        for rule in rules:
+            if self._is_call(rule):
+                places.append(foreign)
+            else:
+                foreign += 1
+        return places

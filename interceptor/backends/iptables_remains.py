@@ -87,8 +87,9 @@ def _of_table(
     unused = {c.name for c in table.chains if c.base and _is_unused(table, c.name, ownership)}
     free = (unused & chains) - needed
     foreign = {c for c in chains if not ownership.owns_chain(c)} - free
-    whole = future is None and any(not m.chain for m in names) and not foreign
-    bases = free if whole else free & {m.chain for m in names}
+    was_made = any(not m.chain for m in names)
+    whole = future is None and was_made and not foreign
+    bases = free if was_made else free & {m.chain for m in names}
     if not (whole or bases):
         return None
     own = (RECORD_CHAIN,) if RECORD_CHAIN in chains and RECORD_CHAIN not in needed else ()

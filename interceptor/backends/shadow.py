@@ -90,25 +90,46 @@ def takes_all_tcp(rule: Rule, table: Table) -> bool:
     return _ends(rule, table, _meets_all_tcp)
 
 
-def _ends(
-    rule: Rule, table: Table, meets: Callable[[Rule], bool], *, called: bool = False
-) -> bool:
-    """Whether the rule ends a packet's way; from a chain that was called, a return does not."""
+def _ends(rule: Rule, table: Table, meets: Callable[[Rule], bool]) -> bool:
+    """Whether a base chain's rule ends a packet's way, itself or by what it calls.
+
+    Whoever is root in a pod can make chains that call each other in more ways than can be gone,
+    so each is looked at once.
+    """
     if not meets(rule):
         return False
     match rule.action:
-        case Continue():
-            return False
-        case Return():
-            return not called
-        case Goto() if not called:
-            # Where its chain ends, the base chain's policy decides.
+        case Return() | Goto():
+            # The base chain's policy decides, after a goto where its chain ends.
             return True
-        case Jump(name) | Goto(name):
-            chain = table.chain(name)
-            return chain is not None and any(
-                _ends(inner, table, meets, called=True) for inner in chain.rules
+        case Jump(name):
+            chains = {chain.name: chain for chain in table.chains}
+            return any(
+                meets(inner) and _is_verdict(inner)
+                for chain in _called(chains, name, meets)
+                for inner in chain.rules
             )
+        case _:
+            return _is_verdict(rule)
+
+
+def _called(
+    chains: dict[str, Chain], start: str, meets: Callable[[Rule], bool]
+) -> Iterator[Chain]:
+    """Give the chains a packet may come to from one, each once."""
+    pending, seen = [start], set[str]()
+    while pending:
+        name = pending.pop()
+        if name not in seen and name in chains:
+            seen.add(name)
+            yield chains[name]
+            pending += [r.target for r in chains[name].rules if r.target and meets(r)]
+
+
+def _is_verdict(rule: Rule) -> bool:
+    match rule.action:
+        case Continue() | Return() | Jump() | Goto():
+            return False
         case UnreadableAction(words):
             return words.partition(" ")[0] not in _PASSING_TARGETS
         case _:

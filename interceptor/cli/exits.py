@@ -15,6 +15,9 @@ CANNOT = 4
 UNVERIFIED = 126
 """``verify`` saw a connection go another way than it should."""
 
+INTERRUPTED = 130
+"""Ended by a signal, after what was begun was done or undone."""
+
 MEANINGS = {
     DONE: "done, already so, or in sync",
     FAILED: "failed, and nothing is half-done; or done, and stdout could not take the answer",
@@ -22,4 +25,5 @@ MEANINGS = {
     FOUND: "check or status found something",
     CANNOT: "this host cannot: the message names what is missing; or verify could try nothing",
     UNVERIFIED: "verify saw a connection go another way than it should, or had no time to try all",
+    INTERRUPTED: "ended by Ctrl-C, SIGTERM or SIGHUP, after what was begun was done or undone",
 }

@@ -43,7 +43,8 @@ def run(session: Session) -> int:
             return DONE
         from interceptor.cli.verify_command import print_verified, verified_as_data, verify_policy
 
-        verified = verify_policy(session, session.config, session.sheet)
+        held = (site.observed(done.backend),)
+        verified = verify_policy(session, session.config, session.sheet, held)
         facts = {**_as_data(session, done), "verified": verified_as_data(verified)}
         session.printer.data(facts, summary(session.config, session.place, done))
     return print_verified(session, verified)

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from interceptor import __version__
-from interceptor.cli.exits import DONE, FOUND, UNVERIFIED, USAGE
+from interceptor.cli.exits import DONE, FOUND, INTERRUPTED, UNVERIFIED, USAGE
 from interceptor.cli.output import print_error, streams
 from interceptor.errors import InterceptorError, OutputError, UsageError
 from interceptor.settings import ENVIRONMENT_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_INTERRUPTED = 130
 
 _ANSWERS = (DONE, FOUND, UNVERIFIED)
 """Exit codes of commands that went through."""
@@ -36,7 +34,7 @@ COMMANDS = {
 
 
 class Group(click.Group):
-    """Looks a command up in its own module, ``cli/<name>.py``."""
+    """Looks a command up in its own module, ``cli/<name>_command.py``."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Give the names in the order a person meets them."""
@@ -118,7 +116,7 @@ def _run(argv: Sequence[str]) -> int:
         click.echo(error.format_message(), err=True)
         return USAGE
     except (click.Abort, KeyboardInterrupt):
-        return _INTERRUPTED
+        return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last one to see it, and it is shown
         if _wants("debug", argv):
             traceback.print_exc()

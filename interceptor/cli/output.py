@@ -86,7 +86,7 @@ class Printer:
             self.json(facts)
         else:
             for line in lines:
-                click.echo(line)
+                click.echo(_printable(line))
 
     def table(
         self, facts: dict[str, Any], columns: Sequence[str], rows: Sequence[Sequence[str]]
@@ -104,10 +104,11 @@ class Printer:
         """Print rows under columns unless JSON is asked for."""
         if self.is_json:
             return
+        cells = [[_printable(cell) for cell in row] for row in rows]
         if use_color():
-            _rich_table(columns, rows)
+            _rich_table(columns, cells)
         else:
-            _plain_table(columns, rows)
+            _plain_table(columns, cells)
 
     @staticmethod
     def json(facts: dict[str, Any]) -> None:
@@ -121,7 +122,7 @@ class Printer:
     @staticmethod
     def talk(line: str) -> None:
         """Say something that is not the answer."""
-        click.echo(line, err=True)
+        click.echo(_printable(line), err=True)
 
 
 def use_color() -> bool:
@@ -133,16 +134,18 @@ def use_color() -> bool:
 
 def print_error(error: InterceptorError, *, as_json: bool) -> None:
     """Print what failed and what to do; with JSON, stdout gets it as an object as well."""
-    message, hint = _one_line(error.message), _one_line(error.hint)
+    message, hint = _printable(error.message, keep=""), _printable(error.hint, keep="")
     if as_json:
         Printer.json({"error": message, "hint": hint, "exit_code": error.exit_code})
     Printer.talk(f"error: {message}")
     Printer.talk(f"hint: {hint}")
 
 
-def _one_line(text: str) -> str:
-    """Spell out what does not print: a path may hold anything, also lines of its own."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+def _printable(text: str, keep: str = "\n\t") -> str:
+    """Spell out what does not print: others' comments and paths may hold anything."""
+    return "".join(
+        c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 def _plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

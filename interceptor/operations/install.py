@@ -71,8 +71,7 @@ def install(config: Config, sheet: Sheet, site: Site, deadline: Deadline) -> Ins
         try:
             check_families(site.backend(name), family)
             changes = _changes(site, sheet, name, ruleset, record)
-            planned = changes[0].steps()
-            steps = planned if config.dry_run else apply(changes, deadline)[0]
+            steps = changes[0].steps() if config.dry_run else apply(changes, deadline)[0]
         except HostError as error:
             if len(names) == 1:
                 raise

@@ -94,9 +94,13 @@ class Site:
         return {name: self._look(name) for name in (NFTABLES, IPTABLES_NFT, IPTABLES_LEGACY)}
 
     def _look(self, name: str) -> Seen:
-        tables: list[str] = []
+        # Not known yet, which is not the same as none.
+        tables: list[str] | None = None
         try:
             _need_privilege()
+        except HostError as error:
+            return Seen(error)
+        try:
             tables = self._legacy_tables() if name == IPTABLES_LEGACY else self._nf_tables(name)
             self._need_tools(name)
             if not tables:
@@ -123,13 +127,15 @@ class Site:
             return [f"{f} {t}" for f, t in self._held if f is Family.INET and OURS.owns_table(t)]
         return [f"{f} {t}" for f, t in self._held if f is not Family.INET]
 
-    def _hides(self, name: str, tables: list[str]) -> str:
+    def _hides(self, name: str, tables: list[str] | None) -> str:
         """Say where rules of ours are, or may be, although the language cannot be used.
 
         nf_tables shows the names of its chains to whoever may look at all; iptables-legacy shows
         only whether it has tables.
         """
-        if name == IPTABLES_NFT and tables:
+        if tables is None:
+            return f"rules of ours may be in {name}" if name == IPTABLES_LEGACY else ""
+        if name == IPTABLES_NFT:
             ours = {
                 f"{f} {t}" for (f, t), cs in self._held.items() if any(map(OURS.owns_chain, cs))
             }

@@ -75,8 +75,8 @@ def _undo(begun: Sequence[Change], cause: BaseException) -> None:
             back = Wanted(before, change.wanted.made, like=change.observed)
             for step in change.backend.plan(back, now):
                 step.apply(deadline)
-        except InterceptorError as error:
-            failed.append(f"{change.backend.name}: {error.message}")
+        except Exception as error:  # noqa: BLE001 - the others are to be undone whatever this was
+            failed.append(f"{change.backend.name}: {error}")
     if failed:
         raise InterceptorError(
             f"{cause}; undoing it failed as well: {'; '.join(failed)}",

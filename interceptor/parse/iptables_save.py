@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from interceptor.errors import ParseError
 from interceptor.model import Base, Chain, Rule, Ruleset, Table
 from interceptor.names import PRIORITIES, Family, Hook, builtin_type
 from interceptor.parse.words import WordReader, tokenize
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 _COUNTERS = re.compile(r"^\[\d+:\d+\] ")
+_QUOTE = re.compile(r'(?<!\\)(?:\\\\)*"')
 _CHAIN = re.compile(r"^:(\S+) (\S+)(?: \[\d+:\d+\])?$")
 
 
@@ -25,8 +30,7 @@ def parse(text: str, family: Family) -> Ruleset:
     """
     tables: list[Table] = []
     reader: _TableReader | None = None
-    for number, raw in enumerate(text.splitlines(), 1):
-        line = raw.strip()
+    for number, line in _lines(text):
         if not line or line.startswith("#"):
             continue
         try:
@@ -45,6 +49,22 @@ def parse(text: str, family: Family) -> Ruleset:
             hint="it was cut off: take it again",
         )
     return Ruleset(tuple(tables))
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Give each line with its number; a comment in quotes may hold any character, also newlines.
+
+    Only a newline ends a line: what else Python takes for the end of one is part of a comment.
+    """
+    begun = ""
+    for number, raw in enumerate(text.split("\n"), 1):
+        line = begun + raw
+        is_open = line.startswith("-A ") and len(_QUOTE.findall(line)) % 2 == 1
+        begun = f"{line}\n" if is_open else ""
+        if not is_open:
+            yield number, line.strip(" \t")
+    if begun:
+        yield number, begun
 
 
 def _fault(number: int, line: str, error: ValueError) -> ParseError:

@@ -125,9 +125,9 @@ def tokenize(line: str) -> list[str]:
     if '"' not in line:
         return line.split()
     words = []
-    for found in re.finditer(r'"((?:[^"\\]|\\.)*)"|(\S+)', line):
+    for found in re.finditer(r'"((?:[^"\\]|\\.)*)"|(\S+)', line, re.DOTALL):
         quoted, bare = found.groups()
-        words.append(bare if quoted is None else re.sub(r"\\(.)", r"\1", quoted))
+        words.append(bare if quoted is None else re.sub(r"\\(.)", r"\1", quoted, flags=re.DOTALL))
     return words
 
 

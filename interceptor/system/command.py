@@ -6,7 +6,7 @@ import os
 import select
 import signal
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING
 
 import msgspec
@@ -79,28 +79,36 @@ def run(
     its own: Ctrl-C is for us to handle, between two tools and not within one.
 
     Raises:
-        DeadlineError: it did not end in time; it was killed.
+        DeadlineError: it did not end in time; it was killed, with all it started.
         HostError: it cannot be started.
     """
     name = os.path.basename(argv[0])
+    longest_s = deadline.remaining(name)
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             argv,
-            input=stdin.encode(),
-            capture_output=True,
-            timeout=deadline.remaining(name),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env={"PATH": search_path(), "LC_ALL": "C", **(environment or {})},
             process_group=0,
             pass_fds=_kept_open,
-            check=False,
         )
-    except subprocess.TimeoutExpired:
-        raise deadline.error(name) from None
     except OSError as error:
         raise HostError(
             f"{argv[0]} cannot be started: {error.strerror}", hint="is it built for this host?"
         ) from None
-    return Outcome(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+    with process:
+        try:
+            stdout, stderr = process.communicate(stdin.encode(), longest_s)
+        except BaseException as error:
+            # With all it started itself: a wrapper's child could change rules after our undo.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise deadline.error(name) from None
+            raise
+    return Outcome(process.returncode, stdout, stderr.decode(errors="replace"))
 
 
 @contextmanager

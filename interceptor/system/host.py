@@ -6,6 +6,7 @@ import os
 from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
+from interceptor.errors import HostError
 from interceptor.facts import HostFacts
 from interceptor.names import LOOPBACK_INTERFACE
 
@@ -56,13 +57,21 @@ def maps_all_ids() -> bool:
 
 
 def legacy_tables(*, ipv6: bool) -> frozenset[str]:
-    """Give the tables of iptables-legacy that this namespace has; asking makes none."""
+    """Give the tables of iptables-legacy that this namespace has; asking makes none.
+
+    Raises:
+        HostError: there may be some, and this process may not read which.
+    """
     name = "ip6_tables_names" if ipv6 else "ip_tables_names"
     try:
         with open(f"{_NET}/{name}", encoding="ascii") as file:
             return frozenset(file.read().split())
-    except OSError:
+    except FileNotFoundError:
         return frozenset()
+    except OSError as error:
+        raise HostError(
+            f"{_NET}/{name} cannot be read: {error.strerror}", hint="run as root, user 0"
+        ) from None
 
 
 def has_capability(number: int) -> bool:

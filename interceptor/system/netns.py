@@ -80,8 +80,10 @@ def make() -> int:
     here = os.open(CURRENT, os.O_RDONLY | os.O_CLOEXEC)
     try:
         _call("unshare", CLONE_NEWNET)
-        made = os.open(CURRENT, os.O_RDONLY | os.O_CLOEXEC)
-        _call("setns", here, CLONE_NEWNET)
+        try:
+            made = os.open(CURRENT, os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            _call("setns", here, CLONE_NEWNET)
     except OSError as error:
         raise HostError(
             f"a network namespace cannot be made: {error.strerror}",
@@ -98,9 +100,11 @@ def inside(descriptor: int) -> Iterator[None]:
     here = os.open(CURRENT, os.O_RDONLY | os.O_CLOEXEC)
     try:
         _call("setns", descriptor, CLONE_NEWNET)
-        yield
+        try:
+            yield
+        finally:
+            _call("setns", here, CLONE_NEWNET)
     finally:
-        _call("setns", here, CLONE_NEWNET)
         os.close(here)
 
 

@@ -13,7 +13,8 @@ import errno
 import os
 import socket
 import struct
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
@@ -34,7 +35,10 @@ _FAMILIES = {Family.IP: socket.AF_INET, Family.IP6: socket.AF_INET6, Family.INET
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _GENERIC = struct.Struct("=BBH")
+_DUMP_INTERRUPTED = 0x10
 _ANSWER_TIMEOUT_S = 5.0
+_MOST_AT_ONCE = 1 << 16
+_MOST_LOOKS = 20
 
 Held = dict[tuple[Family, str], frozenset[str]]
 """Names of chains by family and table."""
@@ -63,19 +67,32 @@ def look() -> Held:
     Raises:
         HostError: the kernel has no nf_tables, or does not let this process look.
     """
-    held: dict[tuple[Family, str], set[str]] = {}
     try:
-        with _kernel() as kernel:
-            # NFTA_TABLE_NAME is the first attribute of a table, NFTA_CHAIN_TABLE of a chain.
-            for family, names in _dump(kernel, _GETTABLE):
-                held[family, names[1]] = set()
-            for family, names in _dump(kernel, _GETCHAIN):
-                held.setdefault((family, names[1]), set()).add(names[3])
+        with _Kernel() as kernel:
+            return _look_until_still(kernel)
     except OSError as error:
+        hint = "load the nf_tables module on the node, or choose --iptables-variant legacy"
+        if error.errno in (errno.EPERM, errno.EACCES):
+            hint = "run as root, or give the container the NET_ADMIN capability"
         raise HostError(
-            f"nf_tables cannot be asked for its tables: {error.strerror}",
-            hint="load the nf_tables module on the node, or choose --iptables-variant legacy",
+            f"nf_tables cannot be asked for its tables: {error.strerror or error}", hint=hint
         ) from None
+
+
+def _look_until_still(kernel: _Kernel) -> Held:
+    for _ in range(_MOST_LOOKS):
+        with suppress(InterruptedError):
+            return _look(kernel)
+    raise OSError(errno.EAGAIN, "they change all the time")
+
+
+def _look(kernel: _Kernel) -> Held:
+    held: dict[tuple[Family, str], set[str]] = {}
+    # NFTA_TABLE_NAME is the first attribute of a table, NFTA_CHAIN_TABLE of a chain.
+    for family, names in kernel.dump(_GETTABLE):
+        held[family, names[1]] = set()
+    for family, names in kernel.dump(_GETCHAIN):
+        held.setdefault((family, names[1]), set()).add(names[3])
     return {table: frozenset(chains) for table, chains in held.items()}
 
 
@@ -96,27 +113,70 @@ def remove(remains: Remains) -> None:
         )
 
 
-def _kernel() -> socket.socket:
-    kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
-    kernel.settimeout(_ANSWER_TIMEOUT_S)
-    kernel.bind((0, 0))
-    return kernel
+class _Kernel:
+    """A socket to the kernel's nf_tables; ``with`` it, it is open.
 
+    Whoever is root in the namespace can send to it too, so an answer counts only if it comes from
+    the kernel and to our question.
+    """
 
-def _dump(kernel: socket.socket, kind: int) -> Iterator[tuple[Family, dict[int, str]]]:
-    """Ask for all of a kind; give each one's family and its texts by attribute number."""
-    families = {number: family for family, number in _FAMILIES.items()}
-    kernel.send(_message(_SUBSYSTEM << 8 | kind, _REQUEST | _DUMP, socket.AF_UNSPEC))
-    while True:
-        for answer, body in _messages(kernel.recv(1 << 16)):
-            if answer == _DONE:
-                return
-            if answer == _ERROR:
-                code = _code(body)
-                raise OSError(code, os.strerror(code))
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
+        self._socket.settimeout(_ANSWER_TIMEOUT_S)
+        self._socket.bind((0, 0))
+        self._sequence = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def ask(self, *messages: tuple[int, int, bytes]) -> Iterator[tuple[int, int, bytes]]:
+        """Send messages of type, flags and body, and give answers for ever: the same of each."""
+        self._sequence += 1
+        parts = [
+            _HEADER.pack(_HEADER.size + len(body), kind, flags, self._sequence, 0) + body
+            for kind, flags, body in messages
+        ]
+        self._socket.send(b"".join(parts))
+        while True:
+            data, _, flags, sender = self._socket.recvmsg(_MOST_AT_ONCE)
+            if flags & socket.MSG_TRUNC:
+                raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
+            if sender[0] == 0:
+                yield from self._messages(data)
+
+    def _messages(self, data: bytes) -> Iterator[tuple[int, int, bytes]]:
+        while len(data) >= _HEADER.size:
+            length, kind, flags, sequence, _ = _HEADER.unpack_from(data)
+            if not _HEADER.size <= length <= len(data):
+                raise OSError(errno.EBADMSG, os.strerror(errno.EBADMSG))
+            if sequence == self._sequence:
+                yield kind, flags, data[_HEADER.size : length]
+            data = data[(length + 3) & ~3 :]
+
+    def dump(self, kind: int) -> Iterator[tuple[Family, dict[int, str]]]:
+        """Ask for all of a kind; give each one's family and its texts by attribute number.
+
+        Raises:
+            InterruptedError: something changed meanwhile, so some may be missing: ask again.
+            OSError: the kernel refuses, or does not answer.
+        """
+        families = {number: family for family, number in _FAMILIES.items()}
+        changed = False
+        question = (_SUBSYSTEM << 8 | kind, _REQUEST | _DUMP, _generic(socket.AF_UNSPEC))
+        for answer, flags, body in self.ask(question):
+            changed = changed or bool(flags & _DUMP_INTERRUPTED)
+            if answer in (_DONE, _ERROR):
+                if code := _code(body):
+                    raise OSError(code, os.strerror(code))
+                break
             family, _, _ = _GENERIC.unpack_from(body)
             if family in families:
                 yield families[family], _texts(body[_GENERIC.size :])
+        if changed:
+            raise InterruptedError
 
 
 def _texts(attributes: bytes) -> dict[int, str]:
@@ -124,6 +184,8 @@ def _texts(attributes: bytes) -> dict[int, str]:
     texts: dict[int, str] = {}
     while len(attributes) >= _ATTRIBUTE.size:
         length, kind = _ATTRIBUTE.unpack_from(attributes)
+        if not _ATTRIBUTE.size <= length <= len(attributes):
+            raise OSError(errno.EBADMSG, os.strerror(errno.EBADMSG))
         value = attributes[_ATTRIBUTE.size : length]
         texts[kind] = value.rstrip(b"\0").decode(errors="replace")
         attributes = attributes[(length + 3) & ~3 :]
@@ -149,45 +211,35 @@ def _send_batch(remains: Remains) -> int:
         batch.append(_delete(remains, _DELTABLE, remains.table))
     if not batch:
         return 0
-    begin = _message(_BATCH_BEGIN, _REQUEST, socket.AF_UNSPEC, _SUBSYSTEM)
-    end = _message(_BATCH_END, _REQUEST, socket.AF_UNSPEC, _SUBSYSTEM)
-    with _kernel() as kernel:
-        kernel.send(b"".join([begin, *batch, end]))
-        left = len(batch)
-        while left > 0:
-            for kind, body in _messages(kernel.recv(1 << 16)):
-                if kind == _ERROR:
-                    left -= 1
-                    # A refused batch may give fewer answers than it had messages.
-                    if code := _code(body):
-                        return code
+    begin = (_BATCH_BEGIN, _REQUEST, _generic(socket.AF_UNSPEC, _SUBSYSTEM))
+    end = (_BATCH_END, _REQUEST, _generic(socket.AF_UNSPEC, _SUBSYSTEM))
+    left = len(batch)
+    with _Kernel() as kernel:
+        for kind, _, body in kernel.ask(begin, *batch, end):
+            if kind == _ERROR:
+                left -= 1
+                # A refused batch may give fewer answers than it had messages.
+                if (code := _code(body)) or not left:
+                    return code
     return 0
 
 
-def _delete(remains: Remains, kind: int, *names: str) -> bytes:
+def _delete(remains: Remains, kind: int, *names: str) -> tuple[int, int, bytes]:
     # NFTA_TABLE_NAME; NFTA_CHAIN_TABLE, NFTA_CHAIN_NAME; NFTA_RULE_TABLE, NFTA_RULE_CHAIN.
     numbers = (1, 3) if kind == _DELCHAIN else (1, 2)
     attributes = b"".join(_attribute(n, name) for n, name in zip(numbers, names, strict=False))
-    flags = _REQUEST | _ACK | _NONREC
-    return _message(_SUBSYSTEM << 8 | kind, flags, _FAMILIES[remains.family], 0, attributes)
+    head = _generic(_FAMILIES[remains.family])
+    return _SUBSYSTEM << 8 | kind, _REQUEST | _ACK | _NONREC, head + attributes
 
 
-def _message(kind: int, flags: int, family: int, resource: int = 0, rest: bytes = b"") -> bytes:
-    body = struct.pack("=BB", family, 0) + struct.pack("!H", resource) + rest
-    return _HEADER.pack(_HEADER.size + len(body), kind, flags, 0, 0) + body
+def _generic(family: int, resource: int = 0) -> bytes:
+    """Write a struct nfgenmsg."""
+    return struct.pack("=BB", family, 0) + struct.pack("!H", resource)
 
 
 def _attribute(kind: int, text: str) -> bytes:
     value = text.encode() + b"\0"
     return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + b"\0" * (-len(value) % 4)
-
-
-def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Split what came into messages: type and body."""
-    while len(data) >= _HEADER.size:
-        length, kind, *_ = _HEADER.unpack_from(data)
-        yield kind, data[_HEADER.size : length]
-        data = data[(length + 3) & ~3 :]
 
 
 def _code(body: bytes) -> int:

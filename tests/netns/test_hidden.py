@@ -40,6 +40,7 @@ def _without(part: str) -> tuple[str, ...]:
 _CASES = [
     Hidden(NFTABLES, TOOLS[1:], "rules of ours are in nftables, inet interceptor"),
     Hidden(IPTABLES_NFT, ("nft",), "rules of ours are in iptables-nft, ip nat and ip6 nat"),
+    Hidden(IPTABLES_NFT, _without("ip6tables-nft"), "rules of ours are in iptables-nft"),
     Hidden(
         IPTABLES_LEGACY,
         _without("legacy"),
@@ -48,7 +49,7 @@ _CASES = [
 ]
 
 
-@pytest.mark.parametrize("case", _CASES, ids=lambda case: case.path.name)
+@pytest.mark.parametrize("case", _CASES, ids=lambda case: f"{case.path}-{len(case.tools)}")
 class TestHidden:
     """What is out of sight is named by every command, and nothing is changed beside it."""
 
@@ -106,3 +107,39 @@ def test_legacy_tables_without_net_raw(pod: Pod) -> None:
     assert done.code == 4
     assert "may be in iptables-legacy" in done.stderr
     assert "NET_RAW" in done.stderr
+
+
+@pytest.mark.parametrize("chain", ["INTERCEPTOR_OUTBOUND", "THEIRS"])
+def test_a_table_that_iptables_cannot_print(pod: Pod, chain: str) -> None:
+    """iptables-nft-save leaves it out as a whole and says so in a comment."""
+    done_well("install", *IPTABLES_NFT.flags, namespace=pod.pod)
+    pod.pod.run("nft", "-f", "-", stdin="add chain ip nat THEIRS\n")
+    rule = f"add rule ip nat {chain} numgen random mod 2 0 accept\n"
+    pod.pod.run("nft", "-f", "-", stdin=rule)
+    before = dump(pod.pod)
+    status = interceptor("status", "--output", "json", namespace=pod.pod)
+    assert (status.code, status.json["state"]) == (3, "uncertain")
+    for command in ("uninstall", "install"):
+        done = interceptor(command, namespace=pod.pod)
+        assert done.code == 4
+        assert "iptables-nft-save cannot print table ip nat" in done.stderr
+    assert dump(pod.pod) == before
+
+
+def test_legacy_tables_without_leave_to_read_their_names(pod: Pod) -> None:
+    """The list of tables is for user 0 alone, whatever capabilities others have."""
+    done_well("install", *IPTABLES_LEGACY.flags, namespace=pod.pod)
+    caps = "+net_admin,+net_raw"
+    prefix = (
+        "setpriv",
+        "--reuid=1000",
+        "--regid=1000",
+        "--clear-groups",
+        f"--inh-caps={caps}",
+        f"--ambient-caps={caps}",
+    )
+    with pod.pod:
+        status = interceptor("status", prefix=prefix)
+        uninstall = interceptor("uninstall", prefix=prefix)
+    assert (status.code, uninstall.code) == (3, 4)
+    assert "rules of ours may be in iptables-legacy" in uninstall.stderr

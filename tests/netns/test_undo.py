@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -111,3 +112,52 @@ def test_ten_thousand_networks_are_gone_in_time(pod: Pod, tmp_path: Path) -> Non
     done_well("install", *IPTABLES_NFT.flags, "--config", str(config), namespace=pod.pod)
     done_well("uninstall", namespace=pod.pod)
     assert by_chain(dump(pod.pod)) == by_chain(before)
+
+
+@pytest.mark.parametrize("path", [IPTABLES_NFT, IPTABLES_LEGACY], ids=str)
+def test_what_is_not_understood_comes_back_too(pod: Pod, tmp_path: Path, path: RulePath) -> None:
+    """Somebody put rules into our chains that nobody here reads."""
+    done_well("install", *path.flags, namespace=pod.pod)
+    for rule in (
+        ("-p", "tcp", "!", "--syn", "-j", "ACCEPT"),
+        ("-p", "tcp", "-m", "string", "--string", "two words", "--algo", "bm", "-j", "ACCEPT"),
+    ):
+        pod.pod.run(path.name, "-t", "nat", "-A", "INTERCEPTOR_OUTBOUND", *rule)
+    before = dump(pod.pod)
+    host = Host(tmp_path)
+    host.replace(f"ip6tables-{path.name.removeprefix('iptables-')}-restore", _FAILS)
+    done = host.interceptor("install", "--netns", pod.pod.path, *path.flags, "--proxy-uid", "7")
+    assert done.code == 1, done
+    assert "undoing" not in done.stderr
+    assert by_chain(dump(pod.pod)) == by_chain(before)
+
+
+def test_two_calls_come_back_on_both_sides_of_a_foreign_rule(pod: Pod, tmp_path: Path) -> None:
+    sheet = tmp_path / "two.toml"
+    sheet.write_text(
+        'format = 1\nname = "two"\nsummary = "two calls"\nprefix = "INTERCEPTOR_TWO_"\n'
+        "[chains.nat]\nOUTPUT = [\n"
+        '  { match = "-p tcp --dport 1", action = "-j INTERCEPTOR_TWO_A", why = "one" },\n'
+        '  { match = "-p tcp --dport 2", action = "-j INTERCEPTOR_TWO_A", why = "two" },\n]\n'
+        'INTERCEPTOR_TWO_A = [{ match = "-p tcp", action = "-j ACCEPT", why = "all" }]\n'
+    )
+    flags = (*IPTABLES_NFT.flags, "--ip-families", "dual")
+    done_well("install", "--sheet", str(sheet), *flags, namespace=pod.pod)
+    rule = ("-p", "tcp", "--dport", "9", "-j", "ACCEPT")
+    pod.pod.run("iptables-nft", "-t", "nat", "-I", "OUTPUT", "2", *rule)
+    before = dump(pod.pod)
+    host = Host(tmp_path)
+    host.replace("ip6tables-nft-restore", _FAILS)
+    done = host.interceptor("install", "--netns", pod.pod.path, *flags)
+    assert done.code == 1, done
+    assert by_chain(dump(pod.pod)) == by_chain(before)
+
+
+def test_a_tools_children_end_with_it(pod: Pod, tmp_path: Path) -> None:
+    """Else one of them could change rules after all was undone."""
+    host = Host(tmp_path)
+    host.replace("nft", 'case "$*" in *list*) exec $real "$@";; esac\nsleep 2; $real "$@"; true')
+    done = host.interceptor("install", "--netns", pod.pod.path, *NFTABLES.flags, "--timeout", "1")
+    assert done.code == 1, done
+    time.sleep(2)
+    assert "interceptor" not in dump(pod.pod)

@@ -247,3 +247,27 @@ def test_users_that_are_not_there_are_not_tried() -> None:
         "connections as uid 1337, gid 1337: to act "
     ]
     assert "inbound" in {c["way"] for c in found["connections"]}
+
+
+def test_install_verifies_what_foreign_rules_name_too(pod: Pod) -> None:
+    rule = ("-p", "tcp", "--dport", "443", "-j", "ACCEPT")
+    pod.pod.run("iptables-nft", "-t", "nat", "-A", "OUTPUT", *rule)
+    flags = ("--backend", "iptables", "--iptables-variant", "nft")
+    done = interceptor("install", *flags, "--verify", namespace=pod.pod)
+    assert done.code == 126
+    assert "app -> outside:443" in done.stdout
+
+
+def test_sigterm_leaves_nothing_lent(pod: Pod) -> None:
+    done_well("install", namespace=pod.pod)
+    drop(pod.pod, "INPUT", "nft")
+    before = everything(pod.pod)
+    with subprocess.Popen(
+        ["/usr/bin/env", "--default-signal=TERM", PROGRAM, "verify", "--netns", pod.pod.path],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as verifying:
+        assert waits_until(lambda: " dev iv" in pod.pod.run("ip", "-6", "route"))
+        verifying.send_signal(signal.SIGTERM)
+        assert verifying.wait() == 130
+    assert everything(pod.pod) == before

@@ -54,7 +54,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_exit_codes_have_meanings() -> None:
-    assert sorted(MEANINGS) == [0, 1, 2, 3, 4, 126]
+    assert sorted(MEANINGS) == [0, 1, 2, 3, 4, 126, 130]
 
 
 @pytest.mark.parametrize("flags", [(), ("--output", "json")], ids=["human", "json"])

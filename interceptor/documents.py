@@ -1,8 +1,9 @@
 """A document of keys and values in TOML, YAML or JSON, read without guessing what is meant.
 
-Numbers, and in YAML every value, stay the text that was written: a setting's own parser reads
-them, as it reads a flag. So YAML's ``010`` is not eight, ``22:22`` not 1342 and ``no`` not
-``false``. A key that is there twice is a fault in each language.
+In YAML every value stays the text that was written, in JSON every number: a setting's own parser
+reads them, as it reads a flag. So YAML's ``010`` is not eight, ``22:22`` not 1342 and ``no`` not
+``false``. TOML says itself what its numbers are. A key that is there twice is a fault in each
+language.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Design: a change is never computed from memory. ``observe`` reads what the kerne
 ``target`` says what it should hold of ours, ``plan`` is the difference as steps, and each step is
 taken by the kernel as a whole or not at all. Undoing a failed change is the same thing once more,
 back to what was observed before it, and so is going on after having been killed. To add a
-backend, write a class with these methods and name it in ``operations.site``.
+backend, write a class with these methods; docs/architecture.md says where to name it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Read iptables-legacy by python-iptables and libiptc, as ``iptables-save`` would print it.
 
 It is a second witness beside the tool that wrote the rules, needs no binary and takes no lock;
-``status`` asks it. Its import costs 200 ms, a hundred times what ``iptables-legacy-save`` takes,
+``status`` asks it. Its import costs 150 ms, fifty times what ``iptables-legacy-save`` takes,
 so ``install``, which holds up a pod, does not. python-iptables is optional (it has no wheels):
 without it, or where it does not know an extension, the tool is asked.
 

@@ -3,7 +3,7 @@
 Both ``iptables-save`` dumps and the rows of a sheet are written in these words. They differ in
 where values come from (a sheet has ``{names}``) and in what happens to words nobody knows: a
 dump keeps them as ``Unreadable``, a sheet refuses them. To add a match, add its class to
-``model`` and a line to ``_OPTIONS``; then the two renderers.
+``model`` and a line to ``_OPTIONS``; docs/architecture.md says where else.
 """
 
 from __future__ import annotations

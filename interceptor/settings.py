@@ -101,14 +101,17 @@ def parse_switch(text: str) -> bool:
             raise ValueError(f"{text!r} is neither true nor false")
 
 
+_LONGEST_S = 86_400.0
+
+
 def parse_seconds(text: str) -> float:
-    """Read a positive, finite number of seconds."""
+    """Read a positive number of seconds, at most a day."""
     try:
         seconds = float(text)
     except ValueError:
         raise ValueError(f"{text!r} is no number of seconds") from None
-    if not 0 < seconds < float("inf"):
-        raise ValueError(f"{text!r} is no positive number of seconds")
+    if not 0 < seconds <= _LONGEST_S:
+        raise ValueError(f"{text!r} is no positive number of seconds, or more than a day")
     return seconds
 
 
@@ -241,7 +244,7 @@ _ROWS = (
     Setting(
         name="exclude_outbound_uids",
         default="",
-        parse=Accounts.parse,
+        parse=some(Accounts.parse),
         metavar=IDS,
         help="users whose outbound connections are never captured",
     ),

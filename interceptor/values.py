@@ -163,6 +163,11 @@ class Accounts(msgspec.Struct, frozen=True):
         numbers = ",".join(item for item in items if item not in names)
         return cls(Ids.parse(numbers), names)
 
+    @property
+    def is_everything(self) -> bool:
+        """Whether no id is left out."""
+        return self.ids.is_everything
+
     def resolve(self, known: dict[str, int]) -> Accounts:
         """Put ids in the place of names; ``KeyError`` with the name that is not known."""
         return Accounts(self.ids + Ids.of(*(known[name] for name in self.names)))

@@ -108,11 +108,7 @@ class IptablesBackend:
         for name, chain in sorted(ours):
             table = found.table(family, name)
             if chain and (table is None or table.chain(chain) is None):
-                raise HostError(
-                    f"{_TOOLS[family]}-nft-save cannot print table {family} {name}",
-                    hint=f"nft list table {family} {name} shows what is there that iptables "
-                    "cannot say; delete that",
-                )
+                raise _unprintable(family, name)
 
     def own(self, observed: Ruleset) -> Ruleset:
         """Give our chains and the rules that call them."""
@@ -130,10 +126,18 @@ class IptablesBackend:
         return tuple(map(str, made(target, nfnetlink.look())))
 
     def plan(self, wanted: Wanted, observed: Ruleset) -> tuple[Step, ...]:
-        """Give one restore for each family that changes, and the removal of what was made."""
+        """Give one restore for each family that changes, and the removal of what was made.
+
+        Raises:
+            HostError: rules are wanted in a table that iptables cannot print.
+        """
         found: list[Remains] = []
-        if wanted.made and self.variant == "nft":
-            found += remains(wanted, observed, nfnetlink.look(), self._ownership)
+        if self.variant == "nft":
+            held = nfnetlink.look()
+            for table in wanted.ruleset.tables:
+                if (table.family, table.name) in held:
+                    _check_printed(table, observed)
+            found += remains(wanted, observed, held, self._ownership)
         kept = keeping_records(wanted.ruleset, observed, found)
         restored = msgspec.structs.replace(wanted, ruleset=kept)
         texts = {f: transition(restored, observed, f, self._ownership) for f in FAMILIES}
@@ -189,6 +193,19 @@ class IptablesBackend:
         if self.variant == "legacy":
             argv.append("--wait")
         return ToolStep(tuple(argv), text, self._environment())
+
+
+def _check_printed(table: Table, observed: Ruleset) -> None:
+    """Refuse to add to a table that could not be looked into."""
+    if observed.table(table.family, table.name) is None:
+        raise _unprintable(table.family, table.name)
+
+
+def _unprintable(family: Family, name: str) -> HostError:
+    return HostError(
+        f"{_TOOLS[family]}-nft-save cannot print table {family} {name}",
+        hint=f"nft list table {family} {name} shows what is there that iptables cannot say",
+    )
 
 
 @cache

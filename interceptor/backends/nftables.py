@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from interceptor.backends.drift import Finding, Kind, compare
 from interceptor.backends.step import Step, ToolStep, failure
+from interceptor.errors import ParseError
 from interceptor.model import Ruleset, Table
 from interceptor.names import Family
 from interceptor.parse import nft_json
@@ -36,10 +37,24 @@ class NftablesBackend:
         return frozenset((Family.IP, Family.IP6) if find("nft") else ())
 
     def observe(self, deadline: Deadline) -> Ruleset:
-        """Read every table, also those iptables-nft keeps; no process is started for none."""
-        argv = [need("nft", package="nftables"), "-j", "list", "ruleset"]
-        if not nfnetlink.look():
+        """Read every table, also those iptables-nft keeps; no process is started for none.
+
+        nft 1.0.6 writes broken JSON for some tables with flags. If somebody has one, our own
+        tables are read alone.
+        """
+        nft = need("nft", package="nftables")
+        held = nfnetlink.look()
+        if not held:
             return Ruleset()
+        try:
+            return self._list(nft, deadline, "ruleset")
+        except ParseError:
+            ours = [t for f, t in held if f is Family.INET and self._ownership.owns_table(t)]
+            listed = [self._list(nft, deadline, "table", Family.INET, name) for name in ours]
+            return Ruleset(tuple(table for one in listed for table in one.tables))
+
+    def _list(self, nft: str, deadline: Deadline, *what: str) -> Ruleset:
+        argv = [nft, "-j", "list", *what]
         outcome = run(argv, deadline)
         if outcome.returncode != 0:
             raise failure(argv, "", outcome)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import gc
 import io
 import os
-import signal
 import sys
 from contextlib import suppress
 
@@ -26,10 +25,6 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     from interceptor.cli.main import run
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        # Whoever ends us wants the end, and not what is half-done or lent to stay.
-        if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
     code = run(sys.argv[1:])
     # Python has None for a stream that was closed when it started.
     for stream in filter(None, (sys.stdout, sys.stderr)):

@@ -43,10 +43,12 @@ class Session:
         """
         from interceptor.operations.site import Site
         from interceptor.system import lock
+        from interceptor.system.command import ended_in_order
 
         self.enter_namespace()
         elsewhere = self.config.is_elsewhere
         with (
+            ended_in_order(),
             lock.namespace_lock(self.deadline, shared=shared) as locked,
             lock.private_xtables_lock(needed=elsewhere) as legacy_lock,
         ):

@@ -161,6 +161,22 @@ def _read_all(pipe: IO[bytes], deadline: Deadline) -> bytes:
 
 
 @contextmanager
+def ended_in_order() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end this process as Ctrl-C does: undoing and closing on its way."""
+    before = {
+        number: signal.signal(number, signal.default_int_handler)
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        # Who started us under nohup wants SIGHUP ignored.
+        if signal.getsignal(number) is signal.SIG_DFL
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def held_interrupts() -> Iterator[None]:
     """Hold Ctrl-C and termination back while several steps must be done or undone together."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)

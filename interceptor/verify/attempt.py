@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import socket
+import struct
 from typing import TYPE_CHECKING
 
 from interceptor.verify.sockets import ADDRESS_FAMILIES, acting_as, endpoint
@@ -48,7 +49,9 @@ class Attempt:
     def _start(self) -> None:
         packet = self.probe.packet
         if packet.mark:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, packet.mark)
+            self.socket.setsockopt(
+                socket.SOL_SOCKET, socket.SO_MARK, struct.pack("=I", packet.mark)
+            )
         if self.probe.binds:
             # The port is chosen when it connects: ports may be few, and shared by then.
             self.socket.setsockopt(socket.SOL_IP, _BIND_ADDRESS_NO_PORT, 1)

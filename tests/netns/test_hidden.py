@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -143,3 +144,34 @@ def test_legacy_tables_without_leave_to_read_their_names(pod: Pod) -> None:
         uninstall = interceptor("uninstall", prefix=prefix)
     assert (status.code, uninstall.code) == (3, 4)
     assert "rules of ours may be in iptables-legacy" in uninstall.stderr
+
+
+def test_a_table_that_is_nfts_is_not_written_to_by_iptables(pod: Pod) -> None:
+    rule = "ip daddr 10.96.0.1 tcp dport 443 dnat to 10.0.0.5:6443"
+    base = "type nat hook output priority -100;"
+    pod.pod.run("nft", "-f", "-", stdin=f"table ip nat {{ chain OUTPUT {{ {base} {rule}; }}; }}\n")
+    before = dump(pod.pod)
+    done = interceptor("install", *IPTABLES_NFT.flags, namespace=pod.pod)
+    assert done.code == 4
+    assert "iptables-nft-save cannot print table ip nat" in done.stderr
+    assert dump(pod.pod) == before
+    done_well("install", namespace=pod.pod)
+    done_well("uninstall", namespace=pod.pod)
+    assert dump(pod.pod) == before
+
+
+@pytest.mark.parametrize("flags", ["dormant", "owner"])
+def test_tables_of_others_with_flags_are_in_nobodys_way(pod: Pod, flags: str) -> None:
+    """For some of them nft prints JSON that breaks off."""
+    done_well("install", *NFTABLES.flags, namespace=pod.pod)
+    keeper = ["/usr/bin/ip", "netns", "exec", pod.pod.name, "/usr/sbin/nft", "-i"]
+    with subprocess.Popen(keeper, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as nft:
+        assert nft.stdin is not None
+        nft.stdin.write(f"add table ip theirs {{ flags {flags}; }}\n".encode())
+        nft.stdin.flush()
+        while "theirs" not in pod.pod.run("nft", "list", "tables"):
+            pass
+        for command in ("status", "install", "uninstall", "install", "status"):
+            done_well(command, namespace=pod.pod)
+        nft.stdin.close()
+        nft.wait()

@@ -271,3 +271,9 @@ def test_sigterm_leaves_nothing_lent(pod: Pod) -> None:
         verifying.send_signal(signal.SIGTERM)
         assert verifying.wait() == 130
     assert everything(pod.pod) == before
+
+
+def test_the_highest_marks(pod: Pod) -> None:
+    flags = ("--exempt-mark", "0x80000000,0xffffffff")
+    done = done_well("install", *flags, "--verify", namespace=pod.pod)
+    assert "mark 0x80000000" in done.stdout

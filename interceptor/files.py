@@ -36,13 +36,15 @@ def read_file(path: str, most: int, *, pipes: bool = False) -> bytes:
         os.close(descriptor)
 
 
-def read_stream(stream: BinaryIO, most: int) -> bytes:
+def read_stream(stream: BinaryIO | None, most: int) -> bytes:
     """Read at most so many bytes, to the end.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: there is more.
+        ValueError: there is more, or there is no stream: it was closed when Python started.
     """
+    if stream is None:
+        raise ValueError("it is closed")
     content = stream.read(most + 1)
     if len(content) > most:
         raise ValueError(f"it is larger than {most} bytes")

@@ -18,7 +18,7 @@ from interceptor.names import CHAIN_NAME_MAX, COMMENT_MAX, ChainType, Family, Ho
 from interceptor.values import INTERFACE_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from interceptor.values import Ids, Interfaces, Marks, Networks, Ports
 
@@ -364,12 +364,26 @@ def _validate_translation(table: Table, chains: dict[str, Chain]) -> None:
                 )
 
 
-def reachable(chains: dict[str, Chain], start: str) -> Iterator[Chain]:
-    """Give the chain called ``start`` and all that can be called from it, each once."""
+def met_at(ruleset: Ruleset, hook: Hook) -> Iterator[Chain]:
+    """Give every chain that a packet at a hook can come to."""
+    for table in ruleset.tables:
+        chains = {chain.name: chain for chain in table.chains}
+        for base in table.chains:
+            if base.base and base.base.hook is hook:
+                yield from reachable(chains, base.name)
+
+
+def reachable(
+    chains: dict[str, Chain], start: str, follows: Callable[[Rule], bool] = lambda _rule: True
+) -> Iterator[Chain]:
+    """Give the chain called ``start`` and all that can be called from it, each once.
+
+    ``follows`` says of a rule that calls a chain whether its call counts.
+    """
     pending, seen = [start], set[str]()
     while pending:
         name = pending.pop()
         if name not in seen and name in chains:
             seen.add(name)
             yield chains[name]
-            pending.extend(rule.target for rule in chains[name].rules if rule.target)
+            pending += [r.target for r in chains[name].rules if r.target and follows(r)]

@@ -33,6 +33,10 @@ class Family(StrEnum):
         return (Family.IP, Family.IP6) if self is Family.INET else (self,)
 
 
+FAMILY_NAMES = {Family.IP: "IPv4", Family.IP6: "IPv6"}
+"""Single families as people call them."""
+
+
 class Hook(StrEnum):
     """Where in the packet's way a base chain sits."""
 

@@ -124,12 +124,10 @@ def _file_layer(config_path: str | None, environment: Mapping[str, str]) -> Laye
 
 def _read_text(path: str, label: str) -> str:
     try:
-        if path != "-":
-            content = read_file(path, _MOST, pipes=True)
-        elif sys.stdin is None:
-            raise ValueError("it is closed")  # noqa: TRY301
+        if path == "-":
+            content = read_stream(sys.stdin.buffer if sys.stdin else None, _MOST)
         else:
-            content = read_stream(sys.stdin.buffer, _MOST)
+            content = read_file(path, _MOST, pipes=True)
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         reason = "it is not UTF-8"

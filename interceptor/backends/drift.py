@@ -20,7 +20,7 @@ class Kind(StrEnum):
     EXTRA_CHAIN = "extra-chain"
     CHANGED_HOOK = "changed-hook"
     CHANGED_TABLE = "changed-table"
-    """A table of ours has flags; dormant means that none of its rules is asked."""
+    """A table with rules of ours has flags; dormant means that none of its rules is asked."""
     MISSING_RULE = "missing-rule"
     EXTRA_RULE = "extra-rule"
     MOVED_RULE = "moved-rule"
@@ -43,6 +43,14 @@ class Finding(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.where}" + (f": {self.what}" if self.what else "")
+
+
+def flagged(own: Ruleset) -> Iterator[Finding]:
+    """Find tables that have flags; ours are made without."""
+    for table in own.tables:
+        if table.flags:
+            where = f"{table.family} {table.name}"
+            yield Finding(Kind.CHANGED_TABLE, where, " ".join(table.flags))
 
 
 def compare(target: Ruleset, own: Ruleset, say: Callable[[Rule], str]) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from interceptor.backends.drift import compare
+from interceptor.backends.drift import compare, flagged
 from interceptor.backends.iptables_plan import (
     FAMILIES,
     both_families,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from interceptor.backends.interface import Wanted
     from interceptor.dialect import Dialect, Ownership
     from interceptor.model import Table
-    from interceptor.system.nfnetlink import Remains
+    from interceptor.system.nfnetlink import Held, Remains
 
 Variant = Literal["nft", "legacy"]
 _VERSION_TIMEOUT_S = 5.0
@@ -77,38 +77,32 @@ class IptablesBackend:
         Raises:
             HostError: this host does not have the language, or cannot print where ours are in it.
         """
+        if self.variant == "legacy":
+            # Asking for tables would make them; a family that has none is not asked.
+            there = [f for f in FAMILIES if host.legacy_tables(ipv6=f is Family.IP6)]
+            return Ruleset(tuple(t for f in there for t in self._read(f, deadline).tables))
+        held = nfnetlink.look()
         tables: list[Table] = []
-        for family, ours in self._chains_of_ours().items():
+        for family in dict.fromkeys(family for family, _ in held if family in FAMILIES):
+            ours = self._places_of_ours(family, held)
+            # Without its tool, a family that holds nothing of ours is none of our business.
             if ours or self._find(family, "save"):
-                found = iptables_save.parse(self._save(family, deadline), family)
-                self._check_whole(family, ours, found)
-                tables += found.tables
+                found = self._read(family, deadline)
+                _check_whole(family, ours, found)
+                tables += [_with_flags(table, held) for table in found.tables]
         return Ruleset(tuple(tables))
 
-    def _chains_of_ours(self) -> dict[Family, set[tuple[str, str]]]:
-        """Give the families that have tables, and which of our chains in which are known.
+    def _read(self, family: Family, deadline: Deadline) -> Ruleset:
+        return iptables_save.parse(self._save(family, deadline), family)
 
-        No process is started; asking iptables-legacy for its tables would even make them. What
-        is in those is not known, so that each of them counts as a place for ours.
-        """
-        known: dict[Family, set[tuple[str, str]]] = {}
-        if self.variant == "legacy":
-            for family in FAMILIES:
-                if names := host.legacy_tables(ipv6=family is Family.IP6):
-                    known[family] = {(name, "") for name in names}
-            return known
-        for (family, table), chains in nfnetlink.look().items():
-            ours = {(table, chain) for chain in chains if self._ownership.owns_chain(chain)}
-            if family in FAMILIES:
-                known.setdefault(family, set()).update(ours)
-        return known
-
-    def _check_whole(self, family: Family, ours: set[tuple[str, str]], found: Ruleset) -> None:
-        """Refuse a dump that leaves our chains out: it leaves out tables it cannot print."""
-        for name, chain in sorted(ours):
-            table = found.table(family, name)
-            if chain and (table is None or table.chain(chain) is None):
-                raise _unprintable(family, name)
+    def _places_of_ours(self, family: Family, held: Held) -> list[tuple[str, str]]:
+        """Give table and name of each chain of ours that the kernel has in a family."""
+        return [
+            (name, chain)
+            for (of, name), table in held.items()
+            for chain in sorted(table.chains)
+            if of is family and self._ownership.owns_chain(chain)
+        ]
 
     def own(self, observed: Ruleset) -> Ruleset:
         """Give our chains and the rules that call them."""
@@ -129,14 +123,15 @@ class IptablesBackend:
         """Give one restore for each family that changes, and the removal of what was made.
 
         Raises:
-            HostError: rules are wanted in a table that iptables cannot print.
+            HostError: rules are wanted in a table that iptables cannot print, or that is dormant.
         """
         found: list[Remains] = []
         if self.variant == "nft":
             held = nfnetlink.look()
             for table in wanted.ruleset.tables:
-                if (table.family, table.name) in held:
-                    _check_printed(table, observed)
+                # What is put back is put back where it was, whatever it is worth there.
+                if wanted.like is None and (table.family, table.name) in held:
+                    _check_usable(observed.table(table.family, table.name), table)
             found += remains(wanted, observed, held, self._ownership)
         kept = keeping_records(wanted.ruleset, observed, found)
         restored = msgspec.structs.replace(wanted, ruleset=kept)
@@ -147,7 +142,11 @@ class IptablesBackend:
     def findings(self, target: Ruleset, observed: Ruleset) -> tuple[Finding, ...]:
         """Compare with the target, and look for foreign rules before our calls."""
         own = with_called_chains(self.own(observed), target, observed)
-        return (*compare(target, own, render.words), *self.shadowing(target, observed))
+        return (
+            *flagged(own),
+            *compare(target, own, render.words),
+            *self.shadowing(target, observed),
+        )
 
     def shadowing(self, target: Ruleset, observed: Ruleset) -> tuple[Finding, ...]:
         """Find foreign rules before our calls in the built-in chains."""
@@ -195,10 +194,32 @@ class IptablesBackend:
         return ToolStep(tuple(argv), text, self._environment())
 
 
-def _check_printed(table: Table, observed: Ruleset) -> None:
-    """Refuse to add to a table that could not be looked into."""
-    if observed.table(table.family, table.name) is None:
-        raise _unprintable(table.family, table.name)
+def _check_whole(family: Family, ours: list[tuple[str, str]], found: Ruleset) -> None:
+    """Refuse a dump that leaves our chains out: it leaves out tables it cannot print."""
+    for name, chain in ours:
+        table = found.table(family, name)
+        if table is None or table.chain(chain) is None:
+            raise _unprintable(family, name)
+
+
+def _with_flags(table: Table, held: Held) -> Table:
+    """Add what iptables-save does not print; a table in its dump need not be in the kernel."""
+    there = held.get((table.family, table.name))
+    if there is None or not there.dormant:
+        return table
+    return msgspec.structs.replace(table, flags=("dormant",))
+
+
+def _check_usable(there: Table | None, wanted: Table) -> None:
+    """Refuse to add to a table that could not be looked into, or in which no rule is asked."""
+    name = f"{wanted.family} {wanted.name}"
+    if there is None:
+        raise _unprintable(wanted.family, wanted.name)
+    if there.flags:
+        raise HostError(
+            f"table {name} is dormant: whatever is in it, none of its rules is asked",
+            hint=f"wake it with nft add table {name}, or choose --backend nftables",
+        )
 
 
 def _unprintable(family: Family, name: str) -> HostError:

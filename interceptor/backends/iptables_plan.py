@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from interceptor.backends.interface import Wanted
     from interceptor.dialect import Ownership
 
-FAMILIES = (Family.IP, Family.IP6)
+FAMILIES = Family.INET.members
 
 
 def both_families(ruleset: Ruleset) -> Ruleset:
@@ -49,7 +49,7 @@ def own_part(observed: Ruleset, ownership: Ownership) -> Ruleset:
                 if ours:
                     chains.append(Chain(chain.name, ours, chain.base))
         if chains:
-            tables.append(Table(table.family, table.name, tuple(chains)))
+            tables.append(msgspec.structs.replace(table, chains=tuple(chains)))
     return Ruleset(tuple(tables))
 
 

@@ -39,7 +39,7 @@ class Made(msgspec.Struct, frozen=True):
         """Read what can be such a table or chain; whoever is root in a pod can write others."""
         known = {
             str(one): one
-            for family in (Family.IP, Family.IP6)
+            for family in Family.INET.members
             for table, hooks in PRIORITIES.items()
             for one in (cls(family, table), *(cls(family, table, h.upper()) for h in hooks))
         }
@@ -51,12 +51,12 @@ class Made(msgspec.Struct, frozen=True):
 def made(target: Ruleset, held: Held) -> Iterator[Made]:
     """Name what installing a target will make: tables, and base chains in those that are there."""
     for table in target.tables:
-        chains = held.get((table.family, table.name))
-        if chains is None:
+        there = held.get((table.family, table.name))
+        if there is None:
             yield Made(table.family, table.name)
             continue
         for chain in table.chains:
-            if chain.base and chain.name not in chains:
+            if chain.base and chain.name not in there.chains:
                 yield Made(table.family, table.name, chain.name)
 
 
@@ -69,9 +69,9 @@ def remains(
     """
     found = [
         one
-        for key, chains in held.items()
+        for key, there in held.items()
         if (table := observed.table(*key)) is not None
-        if (one := _of_table(table, chains, wanted, ownership)) is not None
+        if (one := _of_table(table, there.chains, wanted, ownership)) is not None
     ]
     yield from sorted(found, key=lambda one: one.own)
 

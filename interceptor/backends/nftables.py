@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from interceptor.backends.drift import Finding, Kind, compare
+from interceptor.backends.drift import compare, flagged
 from interceptor.backends.step import Step, ToolStep, failure
 from interceptor.errors import ParseError
 from interceptor.model import Ruleset, Table
@@ -15,6 +15,7 @@ from interceptor.system import nfnetlink
 from interceptor.system.command import find, need, run
 
 if TYPE_CHECKING:
+    from interceptor.backends.drift import Finding
     from interceptor.backends.interface import Wanted
     from interceptor.dialect import Dialect, Ownership
     from interceptor.system.deadline import Deadline
@@ -83,12 +84,7 @@ class NftablesBackend:
     def findings(self, target: Ruleset, observed: Ruleset) -> tuple[Finding, ...]:
         """Compare with the target."""
         own = self.own(observed)
-        flagged = [
-            Finding(Kind.CHANGED_TABLE, f"{table.family} {table.name}", " ".join(table.flags))
-            for table in own.tables
-            if table.flags
-        ]
-        return (*flagged, *compare(target, own, render.words))
+        return (*flagged(own), *compare(target, own, render.words))
 
     def shadowing(self, target: Ruleset, observed: Ruleset) -> tuple[Finding, ...]:
         """Find nothing: our chains are shared with nobody."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from interceptor.backends.drift import Finding, Kind
-from interceptor.model import Continue, Goto, Jump, Protocol, Return, UnreadableAction
+from interceptor.model import Continue, Goto, Jump, Protocol, Return, UnreadableAction, reachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -106,24 +106,11 @@ def _ends(rule: Rule, table: Table, meets: Callable[[Rule], bool]) -> bool:
             chains = {chain.name: chain for chain in table.chains}
             return any(
                 meets(inner) and _is_verdict(inner)
-                for chain in _called(chains, name, meets)
+                for chain in reachable(chains, name, meets)
                 for inner in chain.rules
             )
         case _:
             return _is_verdict(rule)
-
-
-def _called(
-    chains: dict[str, Chain], start: str, meets: Callable[[Rule], bool]
-) -> Iterator[Chain]:
-    """Give the chains a packet may come to from one, each once."""
-    pending, seen = [start], set[str]()
-    while pending:
-        name = pending.pop()
-        if name not in seen and name in chains:
-            seen.add(name)
-            yield chains[name]
-            pending += [r.target for r in chains[name].rules if r.target and meets(r)]
 
 
 def _is_verdict(rule: Rule) -> bool:

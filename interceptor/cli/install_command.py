@@ -51,7 +51,6 @@ def run(session: Session) -> int:
 
 
 def _as_data(session: Session, done: Installed) -> dict[str, Any]:
-    chains, rules = done.ruleset.counts
     return {
         "changed": done.changed,
         "dry_run": session.config.dry_run,
@@ -59,8 +58,8 @@ def _as_data(session: Session, done: Installed) -> dict[str, Any]:
         "backend": done.backend,
         "sheet": session.sheet.name,
         "families": [str(family) for family in done.family.members],
-        "chains": chains,
-        "rules": rules,
+        "chains": done.chains,
+        "rules": done.rules,
         "removed_from": list(done.removed_from),
         "passed_over": list(done.passed_over),
         "shadowed": [

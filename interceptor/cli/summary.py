@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from interceptor.model import Redirect, reachable
-from interceptor.names import Family, Hook
+from interceptor.model import Redirect, met_at
+from interceptor.names import FAMILY_NAMES, Hook
 from interceptor.settings import recorded_settings
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from interceptor.operations.install import Installed
 
 _MOST = 60
-_FAMILIES = {Family.IP: "IPv4", Family.IP6: "IPv6"}
 _SHOWN_APART = {"inbound_port", "outbound_port", "proxy_uid", "proxy_gid", "exempt_mark"}
 
 
@@ -24,9 +23,8 @@ def summary(config: Config, place: str, done: Installed) -> list[str]:
     """Say what was done, where connections go now, and which settings are not the defaults."""
     if not done.changed:
         return [f"already in place in {place}: {config.sheet} on {done.backend}"]
-    chains, rules = done.ruleset.counts
-    families = " and ".join(_FAMILIES[family] for family in done.family.members)
-    size = f"{chains} chains, {rules} rules"
+    families = " and ".join(FAMILY_NAMES[family] for family in done.family.members)
+    size = f"{done.chains} chains, {done.rules} rules"
     inbound = _redirects(done.ruleset, Hook.PREROUTING)
     outbound = _redirects(done.ruleset, Hook.OUTPUT)
     return [
@@ -44,10 +42,7 @@ def _redirects(ruleset: Ruleset, hook: Hook) -> set[int]:
     """Give the ports to which a packet that meets a hook may be redirected."""
     return {
         rule.action.port
-        for table in ruleset.tables
-        for base in table.chains
-        if base.base and base.base.hook is hook
-        for chain in reachable({c.name: c for c in table.chains}, base.name)
+        for chain in met_at(ruleset, hook)
         for rule in chain.rules
         if isinstance(rule.action, Redirect)
     }

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from interceptor.cli.exits import CANNOT, DONE, UNVERIFIED
 from interceptor.cli.session import command
+from interceptor.names import FAMILY_NAMES
 from interceptor.settings import Scope
 from interceptor.sheets.build import build, family_of
 from interceptor.system import host
-from interceptor.verify.named import FAMILY_NAMES
 from interceptor.verify.run import Verified, verify
 
 if TYPE_CHECKING:

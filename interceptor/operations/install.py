@@ -13,7 +13,7 @@ from interceptor.backends.shadow import fingerprint
 from interceptor.errors import HostError
 from interceptor.operations.site import check_families
 from interceptor.operations.transaction import Change, apply
-from interceptor.record import Record
+from interceptor.record import Record, without_record
 from interceptor.settings import recorded_settings
 from interceptor.sheets.build import build, family_of
 from interceptor.system import host
@@ -32,13 +32,16 @@ if TYPE_CHECKING:
 class Installed(msgspec.Struct, frozen=True):
     """What an installation did: steps in the chosen backend, and removals from others.
 
-    ``passed_over`` says of backends that were tried first why they could not do it, ``shadowed``
-    names rules of others that decide before ours are asked.
+    ``ruleset`` is the policy's; ``chains`` and ``rules`` count what the backend makes of it, as
+    ``status`` does. ``passed_over`` says of backends that were tried first why they could not do
+    it, ``shadowed`` names rules of others that decide before ours are asked.
     """
 
     backend: str
     family: Family
     ruleset: Ruleset
+    chains: int
+    rules: int
     steps: tuple[Step, ...]
     removed_from: tuple[str, ...]
     passed_over: tuple[str, ...] = ()
@@ -79,8 +82,16 @@ def install(config: Config, sheet: Sheet, site: Site, deadline: Deadline) -> Ins
             hint = error.hint
             continue
         others = tuple(change.backend.name for change in changes[1:])
-        shadowed = changes[0].shadowing()
-        return Installed(name, family, ruleset, steps, others, tuple(passed_over), shadowed)
+        return Installed(
+            name,
+            family,
+            ruleset,
+            *without_record(changes[0].wanted.ruleset).counts,
+            steps,
+            others,
+            tuple(passed_over),
+            changes[0].shadowing(),
+        )
     raise HostError(f"no backend takes these rules: {'; '.join(passed_over)}", hint=hint)
 
 

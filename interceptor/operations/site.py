@@ -137,7 +137,9 @@ class Site:
             return f"rules of ours may be in {name}" if name == IPTABLES_LEGACY else ""
         if name == IPTABLES_NFT:
             ours = {
-                f"{f} {t}" for (f, t), cs in self._held.items() if any(map(OURS.owns_chain, cs))
+                f"{family} {name}"
+                for (family, name), table in self._held.items()
+                if any(map(OURS.owns_chain, table.chains))
             }
             tables = [table for table in tables if table in ours]
         if not tables:

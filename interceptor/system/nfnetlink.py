@@ -31,6 +31,8 @@ _BATCH_BEGIN, _BATCH_END = 16, 17
 _GETTABLE, _DELTABLE, _GETCHAIN, _DELCHAIN, _DELRULE = 1, 2, 4, 5, 8
 _REQUEST, _ACK, _NONREC, _DUMP = 0x01, 0x04, 0x100, 0x300
 _ERROR, _DONE = 2, 3
+_TABLE_NAME, _TABLE_FLAGS, _CHAIN_TABLE, _CHAIN_NAME, _RULE_TABLE, _RULE_CHAIN = 1, 2, 1, 3, 1, 2
+_DORMANT = 0x1
 _FAMILIES = {Family.IP: socket.AF_INET, Family.IP6: socket.AF_INET6, Family.INET: 1}
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
@@ -40,8 +42,16 @@ _ANSWER_TIMEOUT_S = 5.0
 _MOST_AT_ONCE = 1 << 16
 _MOST_LOOKS = 20
 
-Held = dict[tuple[Family, str], frozenset[str]]
-"""Names of chains by family and table."""
+
+class HeldTable(msgspec.Struct, frozen=True):
+    """A table: the names of its chains, and whether it is switched off as a whole."""
+
+    chains: frozenset[str]
+    dormant: bool = False
+
+
+Held = dict[tuple[Family, str], HeldTable]
+"""Tables by family and name."""
 
 
 class Remains(msgspec.Struct, frozen=True):
@@ -87,13 +97,20 @@ def _look_until_still(kernel: _Kernel) -> Held:
 
 
 def _look(kernel: _Kernel) -> Held:
-    held: dict[tuple[Family, str], set[str]] = {}
-    # NFTA_TABLE_NAME is the first attribute of a table, NFTA_CHAIN_TABLE of a chain.
-    for family, names in kernel.dump(_GETTABLE):
-        held[family, names[1]] = set()
-    for family, names in kernel.dump(_GETCHAIN):
-        held.setdefault((family, names[1]), set()).add(names[3])
-    return {table: frozenset(chains) for table, chains in held.items()}
+    chains: dict[tuple[Family, str], set[str]] = {}
+    dormant = set()
+    for family, attributes in kernel.dump(_GETTABLE):
+        table = family, _text(attributes[_TABLE_NAME])
+        chains[table] = set()
+        if int.from_bytes(attributes.get(_TABLE_FLAGS, b"")) & _DORMANT:
+            dormant.add(table)
+    for family, attributes in kernel.dump(_GETCHAIN):
+        table = family, _text(attributes[_CHAIN_TABLE])
+        chains.setdefault(table, set()).add(_text(attributes[_CHAIN_NAME]))
+    return {
+        table: HeldTable(frozenset(names), dormant=table in dormant)
+        for table, names in chains.items()
+    }
 
 
 def remove(remains: Remains) -> None:
@@ -156,8 +173,8 @@ class _Kernel:
                 yield kind, flags, data[_HEADER.size : length]
             data = data[(length + 3) & ~3 :]
 
-    def dump(self, kind: int) -> Iterator[tuple[Family, dict[int, str]]]:
-        """Ask for all of a kind; give each one's family and its texts by attribute number.
+    def dump(self, kind: int) -> Iterator[tuple[Family, dict[int, bytes]]]:
+        """Ask for all of a kind; give each one's family and its attributes by number.
 
         Raises:
             InterruptedError: something changed meanwhile, so some may be missing: ask again.
@@ -174,22 +191,24 @@ class _Kernel:
                 break
             family, _, _ = _GENERIC.unpack_from(body)
             if family in families:
-                yield families[family], _texts(body[_GENERIC.size :])
+                yield families[family], _attributes(body[_GENERIC.size :])
         if changed:
             raise InterruptedError
 
 
-def _texts(attributes: bytes) -> dict[int, str]:
-    """Read attributes as texts, numbers and nested ones as whatever they give."""
-    texts: dict[int, str] = {}
-    while len(attributes) >= _ATTRIBUTE.size:
-        length, kind = _ATTRIBUTE.unpack_from(attributes)
-        if not _ATTRIBUTE.size <= length <= len(attributes):
+def _attributes(data: bytes) -> dict[int, bytes]:
+    found: dict[int, bytes] = {}
+    while len(data) >= _ATTRIBUTE.size:
+        length, kind = _ATTRIBUTE.unpack_from(data)
+        if not _ATTRIBUTE.size <= length <= len(data):
             raise OSError(errno.EBADMSG, os.strerror(errno.EBADMSG))
-        value = attributes[_ATTRIBUTE.size : length]
-        texts[kind] = value.rstrip(b"\0").decode(errors="replace")
-        attributes = attributes[(length + 3) & ~3 :]
-    return texts
+        found[kind] = data[_ATTRIBUTE.size : length]
+        data = data[(length + 3) & ~3 :]
+    return found
+
+
+def _text(value: bytes) -> str:
+    return value.rstrip(b"\0").decode(errors="replace")
 
 
 def _commit(remains: Remains) -> int:
@@ -202,13 +221,16 @@ def _commit(remains: Remains) -> int:
 
 
 def _send_batch(remains: Remains) -> int:
+    name = remains.table
     batch = [
-        *(_delete(remains, _DELRULE, remains.table, chain) for chain in remains.own),
-        *(_delete(remains, _DELCHAIN, remains.table, chain) for chain in remains.own),
-        *(_delete(remains, _DELCHAIN, remains.table, chain) for chain in remains.bases),
+        *(_delete(remains, _DELRULE, {_RULE_TABLE: name, _RULE_CHAIN: c}) for c in remains.own),
+        *(
+            _delete(remains, _DELCHAIN, {_CHAIN_TABLE: name, _CHAIN_NAME: c})
+            for c in (*remains.own, *remains.bases)
+        ),
     ]
     if remains.whole:
-        batch.append(_delete(remains, _DELTABLE, remains.table))
+        batch.append(_delete(remains, _DELTABLE, {_TABLE_NAME: name}))
     if not batch:
         return 0
     begin = (_BATCH_BEGIN, _REQUEST, _generic(socket.AF_UNSPEC, _SUBSYSTEM))
@@ -224,10 +246,8 @@ def _send_batch(remains: Remains) -> int:
     return 0
 
 
-def _delete(remains: Remains, kind: int, *names: str) -> tuple[int, int, bytes]:
-    # NFTA_TABLE_NAME; NFTA_CHAIN_TABLE, NFTA_CHAIN_NAME; NFTA_RULE_TABLE, NFTA_RULE_CHAIN.
-    numbers = (1, 3) if kind == _DELCHAIN else (1, 2)
-    attributes = b"".join(_attribute(n, name) for n, name in zip(numbers, names, strict=False))
+def _delete(remains: Remains, kind: int, names: dict[int, str]) -> tuple[int, int, bytes]:
+    attributes = b"".join(_attribute(number, name) for number, name in names.items())
     head = _generic(_FAMILIES[remains.family])
     return _SUBSYSTEM << 8 | kind, _REQUEST | _ACK | _NONREC, head + attributes
 

@@ -16,9 +16,9 @@ from interceptor.model import (
     Ruleset,
     Source,
     Uid,
-    reachable,
+    met_at,
 )
-from interceptor.names import Family, Hook
+from interceptor.names import FAMILY_NAMES, Family, Hook
 from interceptor.values import Ids
 from interceptor.verify.networks import Chosen, choose
 
@@ -34,8 +34,6 @@ MOST_PORTS = 16
 """Ports tried of those that are named, for each direction and family."""
 MOST_OF_A_KIND = 6
 """Users, groups, marks and networks tried of those that are named, of each kind."""
-FAMILY_NAMES = {Family.IP: "IPv4", Family.IP6: "IPv6"}
-"""Families as people call them."""
 _MOST_LISTED = 6
 """Things of one kind that a message lists before it only counts."""
 
@@ -153,13 +151,9 @@ def _listed(things: list[object]) -> str:
 
 def _matches(ruleset: Ruleset, hook: Hook) -> Iterator[Match]:
     """Give the matches of every rule a packet at a hook can meet."""
-    for table in ruleset.tables:
-        chains = {chain.name: chain for chain in table.chains}
-        for base in table.chains:
-            if base.base and base.base.hook is hook:
-                for chain in reachable(chains, base.name):
-                    for rule in chain.rules:
-                        yield from rule.matches
+    for chain in met_at(ruleset, hook):
+        for rule in chain.rules:
+            yield from rule.matches
 
 
 def _once(found: Iterable[T]) -> tuple[T, ...]:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from interceptor.errors import DeadlineError, HostError
+from interceptor.names import FAMILY_NAMES
 from interceptor.verify.loopback import loopback
-from interceptor.verify.named import FAMILY_NAMES, Identity, Named
+from interceptor.verify.named import Identity, Named
 from interceptor.verify.probe import Places, Planner
 from interceptor.verify.prober import prober
 from interceptor.verify.sockets import acting_as, own_address

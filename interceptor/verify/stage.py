@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from interceptor.errors import HostError
-from interceptor.names import Family
+from interceptor.names import FAMILY_NAMES, Family
 from interceptor.system import host, netns
 from interceptor.verify.cable import Ends, cable
-from interceptor.verify.named import FAMILY_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

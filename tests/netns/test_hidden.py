@@ -18,6 +18,7 @@ from tests.lab.paths import (
     dump,
     interceptor,
 )
+from tests.lab.waiting import becomes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -174,8 +175,7 @@ def test_tables_of_others_with_flags_are_in_nobodys_way(pod: Pod, flags: str) ->
         assert nft.stdin is not None
         nft.stdin.write(f"add table ip theirs {{ flags {flags}; }}\n".encode())
         nft.stdin.flush()
-        while "theirs" not in pod.pod.run("nft", "list", "tables"):
-            pass
+        assert becomes(lambda: "theirs" in pod.pod.run("nft", "list", "tables"))
         for command in ("status", "install", "uninstall", "install", "status"):
             done_well(command, namespace=pod.pod)
         nft.stdin.close()

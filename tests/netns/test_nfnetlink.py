@@ -13,7 +13,7 @@ from interceptor.names import Family
 from interceptor.operations.install import removal
 from interceptor.operations.site import Site
 from interceptor.system.deadline import Deadline
-from interceptor.system.nfnetlink import Remains, look, remove
+from interceptor.system.nfnetlink import HeldTable, Remains, look, remove
 from tests.lab.paths import IPTABLES_NFT, dump, interceptor
 from tests.lab.paths import done_well as well
 
@@ -37,8 +37,8 @@ def test_all_tables_and_chains_are_seen(pod: Pod) -> None:
     with pod.pod:
         held = look()
     assert held.keys() == {(Family.IP, "nat"), (Family.INET, "theirs")}
-    assert held[Family.IP, "nat"] == {"OUTPUT", "INTERCEPTOR_RECORD"}
-    assert len(held[Family.INET, "theirs"]) == 900
+    assert held[Family.IP, "nat"].chains == {"OUTPUT", "INTERCEPTOR_RECORD"}
+    assert len(held[Family.INET, "theirs"].chains) == 900
 
 
 def test_an_empty_namespace_has_none(pod: Pod) -> None:
@@ -91,7 +91,7 @@ def test_what_somebody_uses_stays(pod: Pod, theirs: str, left: set[str]) -> None
     pod.pod.run("nft", "-f", "-", stdin=_OURS + theirs + "\n")
     with pod.pod:
         remove(_REMAINS)
-        assert look() == {(Family.IP, "nat"): frozenset(left)}
+        assert look() == {(Family.IP, "nat"): HeldTable(frozenset(left))}
 
 
 def test_a_base_chain_made_in_somebodys_table_goes_again(pod: Pod) -> None:
@@ -112,6 +112,15 @@ def test_a_base_chain_that_somebody_fills_meanwhile_stays(pod: Pod) -> None:
     assert "jump THEIRS" in left
     assert "PREROUTING {" not in left
     assert "INTERCEPTOR" not in left
+
+
+def test_base_chains_go_although_somebody_uses_the_table_made_for_us(pod: Pod) -> None:
+    well("install", *IPTABLES_NFT.flags, namespace=pod.pod)
+    rule = ("-p", "udp", "-j", "ACCEPT")
+    pod.pod.run("iptables-nft", "-t", "nat", "-A", "PREROUTING", *rule)
+    well("uninstall", namespace=pod.pod)
+    with pod.pod:
+        assert look() == {(Family.IP, "nat"): HeldTable(frozenset({"PREROUTING"}))}
 
 
 def test_a_record_may_name_only_what_iptables_makes(pod: Pod) -> None:

@@ -171,6 +171,30 @@ def test_a_dormant_table_is_named_and_woken(pod: Pod) -> None:
     assert "dormant" not in pod.pod.run("nft", "list", "tables")
 
 
+def test_a_dormant_table_of_iptables_is_named_and_not_used(pod: Pod) -> None:
+    """It is not ours to wake; where the choice is ours, another language takes over."""
+    done_well("install", *IPTABLES_NFT.flags, namespace=pod.pod)
+    pod.pod.run("nft", "-f", "-", stdin="add table ip nat { flags dormant; }\n")
+    found = interceptor("status", "--output", "json", namespace=pod.pod)
+    assert found.code == 3
+    [finding] = found.json["findings"]
+    assert (finding["kind"], finding["where"]) == ("changed-table", "ip nat")
+    refused = interceptor("install", *IPTABLES_NFT.flags, namespace=pod.pod)
+    assert refused.code == 4
+    assert "table ip nat is dormant" in refused.stderr
+    assert "wake it with nft add table ip nat" in refused.stderr
+    done = done_well("install", "--output", "json", namespace=pod.pod)
+    assert (done.json["backend"], done.json["removed_from"]) == ("nftables", ["iptables-nft"])
+    done_well("status", namespace=pod.pod)
+
+
+def test_a_dormant_table_can_be_woken_as_the_hint_says(pod: Pod) -> None:
+    done_well("install", *IPTABLES_NFT.flags, namespace=pod.pod)
+    pod.pod.run("nft", "-f", "-", stdin="add table ip nat { flags dormant; }\n")
+    pod.pod.run("nft", "add", "table", "ip", "nat")
+    done_well("status", namespace=pod.pod)
+
+
 @pytest.mark.parametrize("path", [IPTABLES_NFT, IPTABLES_LEGACY], ids=str)
 def test_what_decided_before_ours_at_install_is_noted_and_later_ones_are_drift(
     pod: Pod, path: RulePath

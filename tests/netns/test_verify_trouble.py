@@ -16,9 +16,10 @@ import pytest
 from tests.lab.netns import namespaces
 from tests.lab.paths import PROGRAM, RulePath, done_well, dump, interceptor
 from tests.lab.traffic import recorder
+from tests.lab.waiting import becomes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.lab.netns import Namespace
     from tests.lab.pod import Pod
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.root
 
 def everything(namespace: Namespace) -> list[str]:
     """Give all that verify could leave behind: links, addresses, routes, rules."""
-    assert waits_until(lambda: not namespace.run("ip", "-o", "addr", "show", "tentative"))
+    assert becomes(lambda: not namespace.run("ip", "-o", "addr", "show", "tentative"))
     asked = (
         ("ip", "-br", "link"),
         ("ip", "-br", "addr"),
@@ -91,21 +92,11 @@ def test_killed_it_leaves_nothing(pod: Pod) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as verifying:
-        assert waits_until(lambda: " dev iv" in pod.pod.run("ip", "-6", "route"))
+        assert becomes(lambda: " dev iv" in pod.pod.run("ip", "-6", "route"))
         verifying.send_signal(signal.SIGKILL)
         assert verifying.wait() == -signal.SIGKILL
-    assert waits_until(lambda: everything(pod.pod) == before), everything(pod.pod)
+    assert becomes(lambda: everything(pod.pod) == before), everything(pod.pod)
     done_well("status", namespace=pod.pod)
-
-
-def waits_until(is_so: Callable[[], bool], longest_s: float = 10.0) -> bool:
-    """Ask again and again; false if it never was so."""
-    end = time.monotonic() + longest_s
-    while time.monotonic() < end:
-        if is_so():
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def test_lo_is_down(pod: Pod) -> None:
@@ -267,7 +258,7 @@ def test_sigterm_leaves_nothing_lent(pod: Pod) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as verifying:
-        assert waits_until(lambda: " dev iv" in pod.pod.run("ip", "-6", "route"))
+        assert becomes(lambda: " dev iv" in pod.pod.run("ip", "-6", "route"))
         verifying.send_signal(signal.SIGTERM)
         assert verifying.wait() == 130
     assert everything(pod.pod) == before

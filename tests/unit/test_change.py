@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from interceptor.backends.fake import FakeBackend
@@ -13,6 +15,9 @@ from interceptor.names import Family
 from interceptor.operations.transaction import Change, apply
 from interceptor.system.deadline import Deadline
 from tests.unit.common import rules
+
+if TYPE_CHECKING:
+    from interceptor.backends.step import Step
 
 _FOREIGN = {
     "PREROUTING": ["-p udp -j THEIRS"],
@@ -105,3 +110,22 @@ def test_a_doubled_jump_becomes_one_again(backend: FakeBackend) -> None:
     assert change(backend, target) == 1
     assert jumps.count(jumps[-1]) == 2
     assert len(backend.tables[Family.IP, "nat"]["PREROUTING"]) == 2
+
+
+def test_undoing_one_goes_on_when_another_cannot_be_undone(backend: FakeBackend) -> None:
+    """Also when what went wrong is no error of ours."""
+
+    class Silent(FakeBackend):
+        def plan(self, wanted: Wanted, observed: Ruleset) -> tuple[Step, ...]:
+            del wanted, observed
+            raise TimeoutError("no answer")
+
+    before = state(backend)
+    silent = Silent(OURS)
+    deadline = Deadline(5)
+    changes = [
+        Change(one, Wanted(target_of(one)), one.observe(deadline)) for one in (backend, silent)
+    ]
+    with pytest.raises(InterceptorError, match="undoing it failed as well: fake: no answer"):
+        apply(changes, deadline)
+    assert state(backend) == before

@@ -12,7 +12,7 @@ from interceptor.verify.networks import SPACIOUS, choose
 from interceptor.verify.stage import addresses
 from tests.unit.common import rules
 
-FAMILIES = (Family.IP, Family.IP6)
+FAMILIES = Family.INET.members
 
 
 def family_of(network: str) -> Family:

@@ -12,18 +12,21 @@ from tests.unit.common import rules
 
 _VALUES = st.dictionaries(
     st.from_regex(r"[a-z][a-z_]{0,20}", fullmatch=True).filter(
-        lambda key: key not in ("interceptor", "made")
+        lambda key: key not in ("interceptor", "made", "met")
     ),
     st.text(max_size=500),
 )
 _TABLES = st.lists(st.sampled_from(["ip nat", "ip6 nat", "ip raw"]), unique=True).map(tuple)
 
 
-@given(_VALUES, _TABLES)
+_MET = st.lists(st.integers(0, 2**32 - 1).map("{:08x}".format), max_size=40).map(tuple)
+
+
+@given(_VALUES, _TABLES, _MET)
 def test_it_is_read_back_as_it_was_written(
-    settings: dict[str, str], made: tuple[str, ...]
+    settings: dict[str, str], made: tuple[str, ...], met: tuple[str, ...]
 ) -> None:
-    record = Record("1.2.3", settings, made)
+    record = Record("1.2.3", settings, made, met)
     lines = list(record.lines())
     assert Record.read(lines) == record
     for line in lines:
@@ -39,6 +42,13 @@ def test_it_stands_in_a_chain_nothing_calls() -> None:
     assert Record.find(ruleset) == Record("1", {"inbound_port": "3"})
     targets = {rule.target for t in ruleset.tables for c in t.chains for rule in c.rules}
     assert not targets & set(RECORD_CHAINS)
+
+
+def test_a_packed_value_that_was_cut_off_is_no_value() -> None:
+    networks = ",".join(f"10.{n >> 8}.{n & 255}.{n * 7 % 256}" for n in range(3000))
+    lines = [*Record("1", {"exclude_outbound_cidrs": networks}).lines()]
+    assert Record.read(lines) is not None
+    assert Record.read(lines[:-3]) is None
 
 
 def test_what_is_no_record_is_none() -> None:

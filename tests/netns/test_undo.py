@@ -156,8 +156,9 @@ def test_two_calls_come_back_on_both_sides_of_a_foreign_rule(pod: Pod, tmp_path:
 def test_a_tools_children_end_with_it(pod: Pod, tmp_path: Path) -> None:
     """Else one of them could change rules after all was undone."""
     host = Host(tmp_path)
-    host.replace("nft", 'case "$*" in *list*) exec $real "$@";; esac\nsleep 2; $real "$@"; true')
+    late = f"cat >{tmp_path}/in; (sleep 2; $real -f {tmp_path}/in) & wait"
+    host.replace("nft", f'case "$*" in *list*) exec $real "$@";; esac\n{late}')
     done = host.interceptor("install", "--netns", pod.pod.path, *NFTABLES.flags, "--timeout", "1")
     assert done.code == 1, done
-    time.sleep(2)
+    time.sleep(2.5)
     assert "interceptor" not in dump(pod.pod)

@@ -13,6 +13,29 @@ if TYPE_CHECKING:
     from interceptor.config import Config
     from interceptor.model import Ruleset
 
+SHEET = """\
+format = 1
+name = "mine"
+summary = "a proxy of my own"
+prefix = "INTERCEPTOR_MINE_"
+
+[nftables]
+nat = "interceptor"
+
+[sets.ports]
+own = "22 + {tunnel_port} + 7000-7010 - 7005"
+
+[chains.nat]
+PREROUTING = [
+  { match = "-p tcp", action = "-j INTERCEPTOR_MINE_IN", why = "in" },
+]
+INTERCEPTOR_MINE_IN = [
+  { match = "-p tcp --dport {own}", action = "-j RETURN", why = "own ports" },
+  { match = "-p tcp", action = "-j REDIRECT --to-ports {inbound_port}", why = "to the proxy" },
+]
+"""
+"""A small sheet of somebody's own, to change one thing in."""
+
 
 def config(**settings: str) -> Config:
     """Give the defaults with some settings, as text."""

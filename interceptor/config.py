@@ -48,6 +48,25 @@ class FamilyChoice(StrEnum):
     DUAL = "dual"
 
 
+class Mode(StrEnum):
+    """How an inbound connection gets to the proxy."""
+
+    REDIRECT = "redirect"
+    """Its destination becomes the proxy's; the proxy asks for the original one."""
+    TPROXY = "tproxy"
+    """It is handed over as it is; the proxy can go on to the app in the client's name."""
+    NONE = "none"
+    """It does not."""
+
+
+class DnsCapture(StrEnum):
+    """Which DNS queries go to the proxy."""
+
+    OFF = "off"
+    RESOLV_CONF = "resolv-conf"
+    ALL = "all"
+
+
 class Output(StrEnum):
     """For whom stdout is."""
 
@@ -64,6 +83,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     outbound_port: int
     inbound_port: int
     tunnel_port: int
+    dns_port: int
+    mode: Mode
     proxy_uid: Accounts
     proxy_gid: Accounts
     exempt_mark: Marks
@@ -74,9 +95,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     include_outbound_cidrs: Networks
     exclude_outbound_cidrs: Networks
     exclude_outbound_uids: Accounts
+    include_outbound_owner_groups: Accounts
+    exclude_outbound_owner_groups: Accounts
     exclude_interfaces: Interfaces
+    virtual_interfaces: Interfaces
+    capture_dns: DnsCapture
+    drop_invalid: bool
     ip_families: FamilyChoice
     loopback_cidr: IPv4Network
+    tproxy_mark: int
+    tproxy_route_table: int
     netns: str
     timeout: float
     output: Output
@@ -97,7 +125,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def group_names(self) -> tuple[str, ...]:
         """Group names that still have to be looked up."""
-        return self.proxy_gid.names
+        return (
+            self.proxy_gid.names
+            + self.include_outbound_owner_groups.names
+            + self.exclude_outbound_owner_groups.names
+        )
 
     def with_accounts(self, users: dict[str, int], groups: dict[str, int]) -> Config:
         """Put ids in the place of names.
@@ -110,6 +142,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             ("proxy_uid", "user", users),
             ("proxy_gid", "group", groups),
             ("exclude_outbound_uids", "user", users),
+            ("include_outbound_owner_groups", "group", groups),
+            ("exclude_outbound_owner_groups", "group", groups),
         ):
             accounts: Accounts = getattr(self, key)
             try:

@@ -6,12 +6,16 @@ The two are apart on purpose. Naming belongs to a sheet; ownership belongs to th
 
 from __future__ import annotations
 
+from ipaddress import IPv6Address
+
 import msgspec
 
 from interceptor.names import PRIORITIES
 
 OWN_PREFIX = "INTERCEPTOR_"
 OWN_TABLE = "interceptor"
+ISTIO_PREFIX = "ISTIO_"
+_ISTIO_TABLES = ("istio-proxy-raw", "istio-proxy-mangle", "istio-proxy-nat")
 RECORD_CHAIN = "INTERCEPTOR_RECORD"
 
 
@@ -28,9 +32,14 @@ RECORD_CHAINS = (RECORD_CHAIN, nft_name(RECORD_CHAIN))
 
 
 class Dialect(msgspec.Struct, frozen=True):
-    """The names of one sheet: which nft table of family inet its iptables tables go to."""
+    """The names of one sheet: which nft table of family inet its iptables tables go to.
+
+    ``verbatim`` is whether its rules are to be as another mesh's own tool leaves them: without
+    comments and record, and in nft without regard to the families that were chosen.
+    """
 
     nft_tables: dict[str, str]
+    verbatim: bool = False
 
     def nft_chain(self, table: str, chain: str, *, base: bool) -> str:
         """Name a chain in nft.
@@ -60,5 +69,16 @@ class Ownership(msgspec.Struct, frozen=True):
 OWN = Dialect(dict.fromkeys(PRIORITIES, OWN_TABLE))
 """The naming of ``sidecar`` and of every sheet a user writes."""
 
-OURS = Ownership((OWN_PREFIX,), (OWN_TABLE,))
-"""What is ours."""
+OURS = Ownership((OWN_PREFIX, ISTIO_PREFIX), (OWN_TABLE, *_ISTIO_TABLES))
+"""What is ours. What istio-iptables leaves is, too: a pod is intercepted by one or the other, and
+whoever takes it over replaces all of it.
+"""
+
+
+PASSTHROUGH_IP6 = IPv6Address("::6")
+"""The address of ``lo`` that Istio's proxy, and ours, hands IPv6 connections over from."""
+
+
+def is_istios(name: str) -> bool:
+    """Whether a chain of iptables, or a table of nft, is one istio-iptables makes."""
+    return name.startswith(ISTIO_PREFIX) or name in _ISTIO_TABLES

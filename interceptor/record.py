@@ -61,17 +61,11 @@ class Record(msgspec.Struct, frozen=True):
     @classmethod
     def read(cls, lines: Iterable[str]) -> Record | None:
         """Read it back; ``None`` if these are not the lines of a record, or not all of them."""
-        joined: list[str] = []
-        for line in lines:
-            if line.startswith("+") and joined:
-                joined[-1] += line[1:]
-            else:
-                joined.append(line)
-        values = dict(line.split("=", 1) for line in joined if "=" in line)
+        values = _values(lines)
         version = values.pop(_VERSION, None)
         if version is None:
             return None
-        made = [one for one in values.pop(_MADE, "").split(",") if _MADE_TEXT.fullmatch(one)]
+        made = _made(values.pop(_MADE, ""))
         met = values.pop(_MET, "")
         try:
             settings = {
@@ -80,28 +74,66 @@ class Record(msgspec.Struct, frozen=True):
             }
         except ValueError:
             return None
-        return cls(version, settings, tuple(made), tuple(met.split(",")) if met else ())
+        return cls(version, settings, made, tuple(met.split(",")) if met else ())
 
     @classmethod
     def find(cls, own: Ruleset) -> Record | None:
         """Look for it in what of ours a kernel holds."""
-        for table in own.tables:
-            for name in RECORD_CHAINS:
-                chain = table.chain(name)
-                record = cls.read(rule.why for rule in chain.rules) if chain else None
-                if record is not None:
-                    return record
-        return None
+        return next((found for chain in _chains(own) if (found := cls.read(chain))), None)
 
     def added_to(self, ruleset: Ruleset) -> Ruleset:
         """Give the rules with the record's chain at the end of the last table.
 
-        In iptables that is one for each family, so that each dump explains itself.
+        In iptables that is one for each family, so that each dump explains itself. There each
+        table is a commit of its own, so each says of itself what of it was made for us.
         """
-        rules = tuple(Rule((), Return(), line) for line in self.lines())
         *others, last = ruleset.tables
-        extended = Table(last.family, last.name, (*last.chains, Chain(RECORD_CHAIN, rules)))
-        return Ruleset((*others, extended))
+        tables = (
+            *(_with(table, self._made_of(table)) for table in others),
+            _with(last, self.lines()),
+        )
+        return msgspec.structs.replace(ruleset, tables=tables)
+
+    def _made_of(self, table: Table) -> Iterator[str]:
+        own = [one for one in self.made if one.split()[1] == table.name]
+        if own:
+            yield from _wrapped(f"{_MADE}={','.join(own)}")
+
+
+def made_for_us(own: Ruleset) -> tuple[str, ...]:
+    """Give all that was made for what of ours a kernel holds, also if it was never finished."""
+    found = [one for chain in _chains(own) for one in _made(_values(chain).get(_MADE, ""))]
+    return tuple(dict.fromkeys(found))
+
+
+def _chains(own: Ruleset) -> Iterator[list[str]]:
+    """Give the comments of each chain of a record."""
+    for table in own.tables:
+        for name in RECORD_CHAINS:
+            if chain := table.chain(name):
+                yield [rule.why for rule in chain.rules]
+
+
+def _with(table: Table, lines: Iterable[str]) -> Table:
+    rules = tuple(Rule((), Return(), line) for line in lines)
+    if not rules:
+        return table
+    return msgspec.structs.replace(table, chains=(*table.chains, Chain(RECORD_CHAIN, rules)))
+
+
+def _values(lines: Iterable[str]) -> dict[str, str]:
+    """Read lines of ``key=value``, some of which go on in the next."""
+    joined: list[str] = []
+    for line in lines:
+        if line.startswith("+") and joined:
+            joined[-1] += line[1:]
+        else:
+            joined.append(line)
+    return dict(line.split("=", 1) for line in joined if "=" in line)
+
+
+def _made(text: str) -> tuple[str, ...]:
+    return tuple(one for one in text.split(",") if _MADE_TEXT.fullmatch(one))
 
 
 def without_record(ruleset: Ruleset) -> Ruleset:

@@ -26,6 +26,7 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
     uid: int | None = None
     gid: int | None = None
     mark: int = 0
+    connection_mark: int = 0
     in_interface: str = ""
     out_interface: str = ""
     state: str = "NEW"
@@ -52,6 +53,15 @@ class Redirected(msgspec.Struct, frozen=True):
         return f"redirect to {self.port}"
 
 
+class Transparent(msgspec.Struct, frozen=True):
+    """It goes to the transparent listener on a port of this host, its addresses unchanged."""
+
+    port: int
+
+    def __str__(self) -> str:
+        return f"tproxy to {self.port}"
+
+
 class Dropped(msgspec.Struct, frozen=True):
     """It goes nowhere."""
 
@@ -68,5 +78,5 @@ class Unknown(msgspec.Struct, frozen=True):
         return f"unknown: {self.because}"
 
 
-Fate = Direct | Redirected | Dropped | Unknown
+Fate = Direct | Redirected | Transparent | Dropped | Unknown
 """What becomes of it at one hook."""

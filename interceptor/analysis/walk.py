@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, assert_never
 import msgspec
 
 from interceptor import model
-from interceptor.analysis.packet import Direct, Dropped, Fate, Packet, Redirected, Unknown
+from interceptor.analysis.packet import (
+    Direct,
+    Dropped,
+    Fate,
+    Packet,
+    Redirected,
+    Transparent,
+    Unknown,
+)
 from interceptor.names import ChainType, Hook
 
 if TYPE_CHECKING:
@@ -32,22 +40,23 @@ class Walk(msgspec.Struct, frozen=True):
     path: tuple[Visit, ...]
 
 
-def walk(ruleset: model.Ruleset, hook: Hook, packet: Packet) -> Walk:
+def walk(ruleset: model.Ruleset, hook: Hook, packet: Packet, language: str = "") -> Walk:
     """Follow a packet through every base chain at a hook, lowest priority number first.
 
-    Translation is done once: after a redirect no further nat chain is asked.
+    Translation is done once: after a redirect, or once a socket has the packet, no further nat
+    chain is asked. Of rules for one language alone those of ``language`` are asked, or all.
     """
     bases = sorted(_bases(ruleset, hook, packet), key=lambda pair: pair[2])
-    walker = _Walker(packet)
+    walker = _Walker(packet, language)
     fate: Fate = Direct()
     for table, chain, _ in bases:
-        translated = isinstance(fate, Redirected)
+        translated = isinstance(fate, Redirected | Transparent)
         if translated and chain.base and chain.base.type is ChainType.NAT:
             continue
         found = walker.base(table, chain)
         if isinstance(found, Dropped | Unknown):
             return Walk(found, tuple(walker.path))
-        if isinstance(found, Redirected):
+        if isinstance(found, Redirected | Transparent):
             fate = found
     return Walk(fate, tuple(walker.path))
 
@@ -64,8 +73,9 @@ def _bases(
 
 
 class _Walker:
-    def __init__(self, packet: Packet) -> None:
+    def __init__(self, packet: Packet, language: str) -> None:
         self._packet = packet
+        self._language = language
         self.path: list[Visit] = []
 
     def base(self, table: model.Table, chain: model.Chain) -> Fate:
@@ -79,6 +89,8 @@ class _Walker:
     ) -> Fate | None:
         """Walk a chain; ``None`` when its end or a return is reached without a verdict."""
         for number, rule in enumerate(chain.rules, 1):
+            if self._language and rule.only not in ("", self._language):
+                continue
             held = _holds_all(rule.matches, self._packet)
             if held is None:
                 return Unknown(f"{table.name} {chain.name} rule {number}: {rule.text}")
@@ -86,8 +98,10 @@ class _Walker:
                 continue
             self.path.append(Visit(table.name, chain.name, number, rule))
             match rule.action:
-                case model.Continue():
+                case model.Continue() | model.SetZone():
                     continue
+                case model.SetMark() | model.SaveMark() | model.RestoreMark():
+                    self._packet = _marked(self._packet, rule.action)
                 case model.Accept():
                     return Direct()
                 case model.Drop():
@@ -96,6 +110,8 @@ class _Walker:
                     return None
                 case model.Redirect(port):
                     return Redirected(port)
+                case model.TProxy(port):
+                    return Transparent(port)
                 case model.Jump(target):
                     fate = self._chain(table, chains, chains[target])
                     if fate is not None:
@@ -107,6 +123,16 @@ class _Walker:
                 case _:
                     assert_never(rule.action)
         return None
+
+
+def _marked(packet: Packet, action: model.SetMark | model.SaveMark | model.RestoreMark) -> Packet:
+    match action:
+        case model.SetMark(mark):
+            return msgspec.structs.replace(packet, mark=mark)
+        case model.SaveMark():
+            return msgspec.structs.replace(packet, connection_mark=packet.mark)
+        case model.RestoreMark():
+            return msgspec.structs.replace(packet, mark=packet.connection_mark)
 
 
 def _holds_all(matches: tuple[model.Match, ...], packet: Packet) -> bool | None:
@@ -152,8 +178,16 @@ def _holds_plainly(match: model.Match, packet: Packet) -> bool | None:
             return packet.gid is not None and packet.gid in ids
         case model.PacketMark(marks):
             return _has_mark(marks, packet.mark)
+        case model.ConnectionMark(marks):
+            return _has_mark(marks, packet.connection_mark)
         case model.ConnectionState(states):
             return packet.state in states
+        case model.TcpFlags(mask, flags):
+            # A connection's first packet has just this one.
+            return packet.protocol == "tcp" and flags == tuple(f for f in mask if f == "SYN")
+        case model.TransparentSocket():
+            # Nobody has a connection that is only about to begin.
+            return False
         case _:
             return None
 

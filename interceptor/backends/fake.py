@@ -76,8 +76,7 @@ class FakeBackend:
 
     def target(self, ruleset: Ruleset, dialect: Dialect) -> Ruleset:
         """Lower to both families."""
-        del dialect
-        return both_families(ruleset)
+        return both_families(ruleset, verbatim=dialect.verbatim)
 
     def made(self, target: Ruleset) -> tuple[str, ...]:
         """Name nothing: an empty table is no table here."""

@@ -32,11 +32,13 @@ class Wanted(msgspec.Struct, frozen=True):
             to be removed once nobody uses them.
         like: an observation whose order of our rules and others' is to be restored; without it
             our rules stay where they are, and new ones come after others'.
+        anew: write all of ours again, also what seems to be as wanted.
     """
 
     ruleset: Ruleset = Ruleset()
     made: tuple[str, ...] = ()
     like: Ruleset | None = None
+    anew: bool = False
 
 
 class Backend(Protocol):

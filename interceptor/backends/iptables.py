@@ -110,8 +110,7 @@ class IptablesBackend:
 
     def target(self, ruleset: Ruleset, dialect: Dialect) -> Ruleset:
         """Lower to both families, as far as the rules are for both."""
-        del dialect
-        return both_families(ruleset)
+        return both_families(ruleset, verbatim=dialect.verbatim)
 
     def made(self, target: Ruleset) -> tuple[str, ...]:
         """Name what is not there yet; tables of iptables-legacy stay for ever anyway."""

@@ -8,10 +8,12 @@ the same are not touched and keep their counters.
 
 from __future__ import annotations
 
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from interceptor.backends.ownership import OwnRules
 from interceptor.model import Chain, Rule, Ruleset, Table
 from interceptor.names import Family
 from interceptor.render.iptables import lower, words
@@ -25,27 +27,28 @@ if TYPE_CHECKING:
 FAMILIES = Family.INET.members
 
 
-def both_families(ruleset: Ruleset) -> Ruleset:
+def both_families(ruleset: Ruleset, *, verbatim: bool = False) -> Ruleset:
     """Lower rules to each family they are for; built-in chains without a rule of ours drop out."""
     return Ruleset(
         tuple(
             Table(t.family, t.name, tuple(c for c in t.chains if c.rules or not c.base))
             for family in FAMILIES
-            for t in lower(ruleset, family).tables
+            for t in lower(ruleset, family, verbatim=verbatim).tables
         )
     )
 
 
 def own_part(observed: Ruleset, ownership: Ownership) -> Ruleset:
-    """Give our chains, and of the others those rules that call ours."""
+    """Give our chains, and of the others those rules that are ours."""
     tables = []
     for table in observed.tables:
         chains = []
+        owned = OwnRules(table, ownership)
         for chain in table.chains:
             if ownership.owns_chain(chain.name):
                 chains.append(chain)
             else:
-                ours = tuple(r for r in chain.rules if ownership.owns_chain(r.target or ""))
+                ours = tuple(compress(chain.rules, owned.of(chain.name)))
                 if ours:
                     chains.append(Chain(chain.name, ours, chain.base))
         if chains:
@@ -82,77 +85,97 @@ def transition(wanted: Wanted, observed: Ruleset, family: Family, ownership: Own
     """
     own = own_part(observed, ownership)
     names = [t.name for t in (*wanted.ruleset.tables, *own.tables) if t.family is family]
-    parts = []
-    for name in dict.fromkeys(names):
-        lines = _TableChange(
-            wanted.ruleset.table(family, name),
-            observed.table(family, name),
+    changes = [
+        _TableChange(
+            wanted.ruleset.table(family, name) or Table(family, name),
+            observed.table(family, name) or Table(family, name),
             wanted.like.table(family, name) if wanted.like else None,
             ownership,
-        ).lines()
-        if lines:
-            parts.append("\n".join([f"*{name}", *lines, "COMMIT\n"]))
-    return "".join(parts)
+            anew=wanted.anew,
+        )
+        for name in dict.fromkeys(names)
+    ]
+    # Each table is a commit of its own: what takes a task over comes before what gives it up.
+    changes.sort(key=lambda change: not change.calls_more)
+    return "".join(change.text() for change in changes)
 
 
 class _TableChange:
     """One table: what it should hold of ours, what it holds, and what it held."""
 
     def __init__(
-        self, new: Table | None, held: Table | None, like: Table | None, ownership: Ownership
+        self, new: Table, held: Table, like: Table | None, ownership: Ownership, *, anew: bool
     ) -> None:
+        self._family, self._name, self._anew = new.family, new.name, anew
         self._ownership = ownership
-        self._wanted = {c.name: c.rules for c in new.chains} if new else {}
-        self._held = {c.name: c.rules for c in held.chains} if held else {}
+        self._wanted = {c.name: c.rules for c in new.chains}
+        self._held = {c.name: c.rules for c in held.chains}
         self._like = {c.name: c.rules for c in like.chains} if like else {}
+        self._held_ours = OwnRules(held, ownership)
+        self._like_ours = OwnRules(like, ownership)
 
-    def lines(self) -> list[str]:
+    @property
+    def calls_more(self) -> bool:
+        """Whether a chain that is not ours gets more rules of ours than it has."""
+        return any(
+            len(rules) > sum(self._held_ours.of(name))
+            for name, rules in self._wanted.items()
+            if not self._ownership.owns_chain(name)
+        )
+
+    def text(self) -> str:
+        """Write the table's commit; nothing if nothing changes."""
+        lines = self._lines()
+        return "\n".join([f"*{self._name}", *lines, "COMMIT\n"]) if lines else ""
+
+    def _lines(self) -> list[str]:
         wanted, held = self._wanted, self._held
         names = list(dict.fromkeys((*wanted, *held)))
         ours = [name for name in names if self._ownership.owns_chain(name)]
-        changed = [name for name in ours if wanted.get(name) != held.get(name)]
+        changed = [name for name in ours if self._anew or wanted.get(name) != held.get(name)]
         others = [name for name in names if not self._ownership.owns_chain(name)]
         return [
             *(f":{name} - [0:0]" for name in changed),
-            # What was read is written as it was read: it may say more than was understood.
-            *(f"-A {c} {r.text or words(r)}" for c in changed for r in wanted.get(c, ())),
+            *(f"-A {c} {self._say(r)}" for c in changed for r in wanted.get(c, ())),
             *(line for name in others for line in self._calls(name)),
             *(f"-X {name}" for name in changed if name not in wanted),
         ]
 
+    def _say(self, rule: Rule) -> str:
+        # What was read is written as it was read: it may say more than was understood.
+        return rule.text or words(rule, self._family)
+
     def _calls(self, chain: str) -> Iterator[str]:
-        """Replace, in a chain that is not ours, the rules that call ours.
+        """Replace, in a chain that is not ours, the rules that are.
 
         Rules go by their text as the kernel prints it, never by number: a foreign rule that came
         in between makes the commit fail as a whole instead of hitting the wrong one.
         """
-        rules = self._held.get(chain, ())
-        held = [rule for rule in rules if self._is_call(rule)]
+        rules, ours = self._held.get(chain, ()), self._held_ours.of(chain)
+        held = list(compress(rules, ours))
         wanted = list(self._wanted.get(chain, ()))
         like = self._like.get(chain, ())
-        places = self._places(like or rules)
-        in_order = not like or places == self._places(rules) or not wanted
+        places = _places(self._like_ours.of(chain) if like else ours)
+        in_order = not like or places == _places(ours) or not wanted
         if wanted == held and in_order:
             return
-        yield from (f"-D {chain} {rule.text or words(rule)}" for rule in held)
+        yield from (f"-D {chain} {self._say(rule)}" for rule in held)
         foreign = len(rules) - len(held)
         for number, rule in enumerate(wanted):
             # Where ours were, or are to be again; calls that are new come after what others have.
             before = places[min(number, len(places) - 1)] if places else foreign
             if before >= foreign:
-                yield f"-A {chain} {rule.text or words(rule)}"
+                yield f"-A {chain} {self._say(rule)}"
             else:
-                yield f"-I {chain} {before + number + 1} {rule.text or words(rule)}"
+                yield f"-I {chain} {before + number + 1} {self._say(rule)}"
 
-    def _is_call(self, rule: Rule) -> bool:
-        return self._ownership.owns_chain(rule.target or "")
 
-    def _places(self, rules: tuple[Rule, ...]) -> list[int]:
-        """Count, for each call of ours, the foreign rules before it."""
-        foreign, places = 0, []
-        for rule in rules:
-            if self._is_call(rule):
-                places.append(foreign)
-            else:
-                foreign += 1
-        return places
+def _places(ours: tuple[bool, ...]) -> list[int]:
+    """Count, for each rule of ours, the foreign rules before it."""
+    foreign, places = 0, []
+    for is_ours in ours:
+        if is_ours:
+            places.append(foreign)
+        else:
+            foreign += 1
+    return places

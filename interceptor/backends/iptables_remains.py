@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from interceptor.backends.ownership import OwnRules
 from interceptor.dialect import RECORD_CHAIN
 from interceptor.model import Ruleset, Table
 from interceptor.names import PRIORITIES, Family
@@ -101,7 +102,7 @@ def _is_unused(table: Table, name: str, ownership: Ownership) -> bool:
     chain = table.chain(name)
     if chain is None or chain.base is None or chain.base.policy != "accept":
         return False
-    return all(ownership.owns_chain(rule.target or "") for rule in chain.rules)
+    return all(OwnRules(table, ownership).of(name))
 
 
 def keeping_records(wanted: Ruleset, observed: Ruleset, found: Iterable[Remains]) -> Ruleset:

@@ -39,6 +39,9 @@ def dump(family: Family, deadline: Deadline) -> str | None:
     names = sorted(host.legacy_tables(ipv6=family is Family.IP6))
 
     def read() -> str:
+        # To tell a chain from an extension the library opens every table it knows of, and the
+        # kernel makes those that are not there.
+        kind.ALL = names
         return "".join(f"{line}\n" for name in names for line in _table(kind, name))
 
     return isolated(read, deadline)

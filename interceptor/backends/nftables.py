@@ -76,7 +76,7 @@ class NftablesBackend:
 
     def plan(self, wanted: Wanted, observed: Ruleset) -> tuple[Step, ...]:
         """Give one transaction, or none if all is as it should be."""
-        text = transition(wanted.ruleset, self.own(observed))
+        text = transition(wanted.ruleset, self.own(observed), anew=wanted.anew)
         if not text:
             return ()
         return (ToolStep((need("nft", package="nftables"), "-f", "-"), text),)
@@ -95,7 +95,7 @@ class NftablesBackend:
         return table.family is Family.INET and self._ownership.owns_table(table.name)
 
 
-def transition(target: Ruleset, own: Ruleset) -> str:
+def transition(target: Ruleset, own: Ruleset, *, anew: bool = False) -> str:
     """Write the script that turns our tables into the target; empty if nothing has to change.
 
     Rules are flushed and filled again below chains that stay: a packet takes one generation of a
@@ -112,7 +112,7 @@ def transition(target: Ruleset, own: Ruleset) -> str:
     ]
     for new in target.tables:
         held = own.table(new.family, new.name)
-        if held is None or not _same(held, new):
+        if held is None or anew or not _same(held, new):
             parts.append(_replacement(new, held))
     return "".join(parts)
 

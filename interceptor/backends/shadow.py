@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from interceptor.backends.drift import Finding, Kind
-from interceptor.model import Continue, Goto, Jump, Protocol, Return, UnreadableAction, reachable
+from interceptor.model import PASSING, Goto, Jump, Protocol, Return, UnreadableAction, reachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -114,8 +114,10 @@ def _ends(rule: Rule, table: Table, meets: Callable[[Rule], bool]) -> bool:
 
 
 def _is_verdict(rule: Rule) -> bool:
+    if isinstance(rule.action, PASSING):
+        return False
     match rule.action:
-        case Continue() | Return() | Jump() | Goto():
+        case Return() | Jump() | Goto():
             return False
         case UnreadableAction(words):
             return words.partition(" ")[0] not in _PASSING_TARGETS

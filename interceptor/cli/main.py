@@ -29,6 +29,7 @@ COMMANDS = {
     "uninstall": "Remove all that was ever installed.",
     "render": "Print the rules as text for a kernel tool.",
     "sheets": "List the dialects, or show the rows of one.",
+    "istio-iptables": "Do what istio-iptables does, with its flags and environment.",
     "config": "Show every setting with its value and where it came from.",
 }
 
@@ -46,7 +47,8 @@ class Group(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"interceptor.cli.{cmd_name}_command")
+        name = cmd_name.replace("-", "_")
+        module = importlib.import_module(f"interceptor.cli.{name}_command")
         found: click.Command = module.command
         return found
 

@@ -55,7 +55,8 @@ def _lines(session: Session, found: Status, policy: Policy) -> list[str]:
     if found.state is State.ABSENT:
         return [f"absent: nothing of ours in {session.place}"]
     if not found.backend:
-        return [f"uncertain in {session.place}:", *(f"  {finding}" for finding in found.findings)]
+        head = f"{found.state} in {session.place}:"
+        return [head, *(f"  {finding}" for finding in found.findings)]
     head = (
         f"{found.state}: {policy.sheet.name} on {found.backend} in {session.place}, "
         f"{found.chains} chains, {found.rules} rules, compared with {policy.origin}"

@@ -11,6 +11,7 @@ from interceptor.backends.drift import Kind
 from interceptor.backends.interface import Wanted
 from interceptor.backends.shadow import fingerprint
 from interceptor.errors import HostError
+from interceptor.model import Ruleset
 from interceptor.operations.site import check_families
 from interceptor.operations.transaction import Change, apply
 from interceptor.record import Record, without_record
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from interceptor.backends.drift import Finding
     from interceptor.backends.step import Step
     from interceptor.config import Config
-    from interceptor.model import Ruleset
     from interceptor.names import Family
     from interceptor.operations.site import Site
     from interceptor.sheets.sheet import Sheet
@@ -53,10 +53,13 @@ class Installed(msgspec.Struct, frozen=True):
         return bool(self.steps or self.removed_from)
 
 
-def install(config: Config, sheet: Sheet, site: Site, deadline: Deadline) -> Installed:
+def install(
+    config: Config, sheet: Sheet, site: Site, deadline: Deadline, *, anew: bool = False
+) -> Installed:
     """Make the namespace hold exactly what the configuration means, or leave it as it was.
 
-    What another backend holds of ours is removed once the new rules are in force. Where the
+    With ``anew`` all rules are written again, also if they seem to be in place. What another
+    backend holds of ours is removed once the new rules are in force. Where the
     choice of a backend is ours, one whose kernel or tools lack something makes room for the next.
 
     Raises:
@@ -68,51 +71,78 @@ def install(config: Config, sheet: Sheet, site: Site, deadline: Deadline) -> Ins
     record = Record(__version__, recorded_settings(config.with_accounts(here.users, here.groups)))
     names = site.preferences(config)
     site.refuse_hidden()
-    passed_over: list[str] = []
-    hint = ""
+    errors: list[HostError] = []
     for name in names:
         try:
             check_families(site.backend(name), family)
-            changes = _changes(site, sheet, name, ruleset, record)
-            steps = changes[0].steps() if config.dry_run else apply(changes, deadline)[0]
+            main, removals = _changes(site, sheet, name, ruleset, record, anew=anew)
+            before, after = _routing(site, ruleset)
+            changes = [before, main, *removals, after]
+            if config.dry_run:
+                steps = tuple(step for c in (before, main, after) for step in c.steps())
+            else:
+                done = apply(changes, deadline)
+                steps = (*done[0], *done[1], *done[-1])
         except HostError as error:
-            if len(names) == 1:
-                raise
-            passed_over.append(f"{name}: {error.message}")
-            hint = error.hint
+            errors.append(error)
             continue
-        others = tuple(change.backend.name for change in changes[1:])
         return Installed(
             name,
             family,
             ruleset,
-            *without_record(changes[0].wanted.ruleset).counts,
+            *without_record(main.wanted.ruleset).counts,
             steps,
-            others,
-            tuple(passed_over),
-            changes[0].shadowing(),
+            tuple(change.backend.name for change in removals),
+            tuple(f"{tried}: {e.message}" for tried, e in zip(names, errors, strict=False)),
+            main.shadowing(),
         )
-    raise HostError(f"no backend takes these rules: {'; '.join(passed_over)}", hint=hint)
+    raise _none_works(names, errors)
+
+
+def _none_works(names: list[str], errors: list[HostError]) -> HostError:
+    """Make one error of the reasons; where they are one and the same, it is not the backends'."""
+    if len({error.message for error in errors}) == 1:
+        return errors[0]
+    reasons = "; ".join(f"{n}: {e.message}" for n, e in zip(names, errors, strict=True))
+    return HostError(f"no backend takes these rules: {reasons}", hint=errors[-1].hint)
+
+
+def _routing(site: Site, ruleset: Ruleset) -> tuple[Change, Change]:
+    """Give two changes of routes and addresses: what is to be there before the rules, and after.
+
+    Before, what old rules need stays beside what the new ones need; what of that nobody needs
+    any more goes last.
+    """
+    backend, routed = site.routing, site.routed
+    both = Ruleset(routing=(*backend.own(routed).routing, *ruleset.routing))
+    meant = Ruleset(routing=ruleset.routing)
+    return Change(backend, Wanted(both), routed), Change(backend, Wanted(meant), routed)
 
 
 def _changes(
-    site: Site, sheet: Sheet, name: str, ruleset: Ruleset, record: Record
-) -> list[Change]:
+    site: Site, sheet: Sheet, name: str, ruleset: Ruleset, record: Record, *, anew: bool
+) -> tuple[Change, list[Change]]:
     """Give the change of the chosen backend, and the removal of ours from each other one."""
     backend, observed = site.backend(name), site.observed(name)
     rules = backend.target(ruleset, sheet.dialect)
-    before = site.record(name)
-    made = dict.fromkeys((*(before.made if before else ()), *backend.made(rules)))
+    made = _without_parts({*site.made(name), *backend.made(rules)})
     kept = tuple(one for one in made if _is_part(one, rules))
     met = {
         fingerprint(finding)
         for finding in backend.shadowing(rules, observed)
         if finding.kind is Kind.FOREIGN_BEFORE
     }
-    recorded = msgspec.structs.replace(record, made=kept, met=tuple(sorted(met))).added_to(ruleset)
-    wanted = Wanted(backend.target(recorded, sheet.dialect), tuple(made))
+    if not sheet.verbatim:
+        record = msgspec.structs.replace(record, made=kept, met=tuple(sorted(met)))
+        ruleset = record.added_to(ruleset)
+    wanted = Wanted(backend.target(ruleset, sheet.dialect), made, anew=anew)
     removals = [removal(site, other) for other in site.holders() if other != name]
-    return [Change(backend, wanted, observed), *removals]
+    return Change(backend, wanted, observed), removals
+
+
+def _without_parts(made: set[str]) -> tuple[str, ...]:
+    """Sort them, and leave out chains that go with their table."""
+    return tuple(sorted(one for one in made if " ".join(one.split()[:2]) not in made - {one}))
 
 
 def _is_part(made: str, rules: Ruleset) -> bool:
@@ -126,17 +156,19 @@ def _is_part(made: str, rules: Ruleset) -> bool:
 
 def removal(site: Site, name: str) -> Change:
     """Give the removal of all of ours from one backend, and of tables made for it."""
-    record = site.record(name)
-    made = record.made if record else ()
-    return Change(site.backend(name), Wanted(made=made), site.observed(name))
+    return Change(site.backend(name), Wanted(made=site.made(name)), site.observed(name))
 
 
 def uninstall(site: Site, deadline: Deadline) -> tuple[str, ...]:
     """Remove all of ours from every backend that holds any, and name those.
 
-    Nothing being there is no error; if one removal fails, all are undone.
+    Routes and addresses go once no rule needs them. Nothing being there is no error; if one
+    removal fails, all are undone.
     """
     names = tuple(site.holders())
     site.refuse_hidden()
-    apply([removal(site, name) for name in names], deadline)
-    return names
+    routing = Change(site.routing, Wanted(), site.routed)
+    # What was taken over is named as ours first: a process that is killed leaves it so.
+    named, _ = _routing(site, Ruleset())
+    done = apply([named, *(removal(site, name) for name in names), routing], deadline)
+    return (*names, site.routing.name) if done[-1] and not names else names

@@ -8,6 +8,7 @@ import msgspec
 
 from interceptor.errors import ConfigError, InterceptorError
 from interceptor.layers import DEFAULTS, Layer, Resolved, resolve
+from interceptor.operations.site import is_istios_rules
 from interceptor.settings import SETTINGS, Scope
 from interceptor.sheets import loader
 from interceptor.sources import sheet_layer
@@ -41,6 +42,13 @@ def installed_policy(resolved: Resolved, sheet: Sheet, site: Site) -> Policy:
     record = site.record(holders[0]) if holders else None
     if resolved.policy_given:
         return Policy(resolved.config, sheet, "this command's settings")
+    if "sheet" in resolved.given and record is None:
+        return Policy(resolved.config, sheet, f"the defaults of the sheet {sheet.name}")
+    if any(is_istios_rules(site.own(name)) for name in holders if record is None):
+        raise ConfigError(
+            "istio-iptables' rules are here, and nothing says what they were made from",
+            hint="say it: --sheet istio and its settings; or install anew: it replaces them",
+        )
     if record is None:
         return Policy(resolved.config, sheet, "the defaults")
     return _recorded(record, resolved, sheet)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from interceptor.dialect import OURS
+from interceptor.dialect import OURS, PASSTHROUGH_IP6, is_istios
 from interceptor.errors import HostError
+from interceptor.model import TProxy
 from interceptor.names import Family
 from interceptor.operations.select import (
     IPTABLES_LEGACY,
@@ -17,12 +18,15 @@ from interceptor.operations.select import (
     holders,
     preferences,
 )
-from interceptor.record import Record
+from interceptor.record import Record, made_for_us
 from interceptor.system import host, nfnetlink
 from interceptor.system.command import find
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from interceptor.backends.interface import Backend
+    from interceptor.backends.routing import RoutingBackend
     from interceptor.config import Config
     from interceptor.model import Ruleset
     from interceptor.system.deadline import Deadline
@@ -82,6 +86,26 @@ class Site:
     def record(self, name: str) -> Record | None:
         """Give what was recorded when ours was installed."""
         return Record.find(self.own(name))
+
+    def made(self, name: str) -> tuple[str, ...]:
+        """Name what was made for ours there, see ``Record.made``."""
+        return made_for_us(self.own(name))
+
+    @cached_property
+    def routing(self) -> RoutingBackend:
+        """Give what looks after routes and addresses, and takes over what Istio left of them."""
+        from interceptor.backends.routing import Adopted, RoutingBackend
+
+        istios = [own for name in self.holders() if is_istios_rules(own := self.own(name))]
+        if not istios:
+            return RoutingBackend()
+        marks = frozenset(mark for own in istios for mark in tproxy_marks(own))
+        return RoutingBackend(Adopted(marks, frozenset({PASSTHROUGH_IP6})))
+
+    @cached_property
+    def routed(self) -> Ruleset:
+        """What there is of routes and addresses, of anybody."""
+        return self.routing.observe(self._deadline)
 
     @cached_property
     def seen(self) -> dict[str, Seen]:
@@ -185,6 +209,21 @@ class Site:
     def unseen(self) -> tuple[str, ...]:
         """Say which languages could not be looked at, and why."""
         return tuple(seen.error.message for seen in self.seen.values() if seen.error)
+
+
+def is_istios_rules(own: Ruleset) -> bool:
+    """Whether chains or tables of what is ours are istio-iptables'."""
+    return any(
+        is_istios(table.name) or any(is_istios(chain.name) for chain in table.chains)
+        for table in own.tables
+    )
+
+
+def tproxy_marks(own: Ruleset) -> Iterator[int]:
+    """Give the marks of what rules hand to transparent listeners."""
+    for table in own.tables:
+        for chain in table.chains:
+            yield from (r.action.mark for r in chain.rules if isinstance(r.action, TProxy))
 
 
 def _need_privilege() -> None:

@@ -9,6 +9,7 @@ import msgspec
 
 from interceptor.backends.drift import Finding, Kind
 from interceptor.backends.shadow import fingerprint
+from interceptor.model import Ruleset
 from interceptor.record import without_record
 from interceptor.sheets.build import build, family_of
 from interceptor.system import host
@@ -57,16 +58,22 @@ def status(policy: Policy, site: Site) -> Status:
     hidden = site.hidden()
     findings = [Finding(Kind.UNSEEN, name, error.message) for name, error in hidden.items()]
     if not holders:
+        # Beside rules that are out of sight, what is there may be meant.
+        left = () if hidden else site.routing.findings(Ruleset(), site.routed)
+        if left:
+            return Status(State.DRIFTED, findings=left, unseen=site.unseen())
         state = State.UNCERTAIN if hidden else State.ABSENT
         return Status(state, findings=tuple(findings), unseen=site.unseen())
     name, *others = holders
     backend = site.backend(name)
     here = host.observe(policy.config)
-    target = backend.target(build(policy.sheet, policy.config, here), policy.sheet.dialect)
+    ruleset = build(policy.sheet, policy.config, here)
+    target = backend.target(ruleset, policy.sheet.dialect)
     findings += [
         Finding(Kind.STACKED, other, f"rules of ours beside those in {name}") for other in others
     ]
     findings += backend.findings(target, without_record(site.observed(name)))
+    findings += site.routing.findings(ruleset, site.routed)
     record = site.record(name)
     noted = [finding for finding in findings if _was_met(finding, record)]
     findings = [finding for finding in findings if finding not in noted]

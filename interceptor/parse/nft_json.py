@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 _FAMILIES = frozenset(Family)
+_NO_WILDCARD = model.Unreadable("socket wildcard 0")
 
 
 class _UnknownError(Exception):
@@ -101,6 +102,11 @@ class _Listing:
             return model.Rule(unread, model.UnreadableAction(words), why, words)
         if family == Family.INET:
             matches += _family_said(matches)
+        if model.TransparentSocket() in matches:
+            # As iptables means it: a socket of any address is none.
+            if _NO_WILDCARD not in matches:
+                matches.append(model.Unreadable("socket transparent without wildcard"))
+            matches = [match for match in matches if match != _NO_WILDCARD]
         action = _action(effects)
         unread_match = any(isinstance(match, model.Unreadable) for match in matches)
         if unread_match or isinstance(action, model.UnreadableAction):
@@ -166,6 +172,16 @@ def _known(left: Json, members: list[Any], *, negated: bool) -> Iterator[model.M
                 yield model.Protocol(protocol)
             port_kind = model.SourcePort if field == "sport" else model.DestinationPort
             yield port_kind(Ports.of(*map(_range, members)), negated=negated)
+        case {"socket": {"key": "transparent"}} if members == [1] and not negated:
+            yield model.TransparentSocket()
+        case {"socket": {"key": "wildcard"}} if members == [0] and not negated:
+            yield _NO_WILDCARD
+        case {"&": [{"payload": {"protocol": "tcp", "field": "flags"}}, mask]}:
+            yield model.Protocol("tcp")
+            yield model.TcpFlags(_flags([mask]), _flags(members), negated=negated)
+        case {"ct": {"key": "mark"}}:
+            marks = tuple(Mark(_number(member)) for member in members)
+            yield model.ConnectionMark(Marks(marks), negated=negated)
         case {"ct": {"key": "state"}}:
             states = [
                 s for member in members for s in (member if isinstance(member, list) else [member])
@@ -175,6 +191,18 @@ def _known(left: Json, members: list[Any], *, negated: bool) -> Iterator[model.M
             )
         case _:
             raise _UnknownError
+
+
+def _flags(named: Any) -> tuple[str, ...]:
+    """Read TCP flags, alone, in a list or joined by ``|``."""
+    match named:
+        case [{"|": inner}] | [[*inner]]:
+            return _flags(inner)
+        case list() if all(isinstance(flag, str) for flag in named):
+            upper = {flag.upper() for flag in named}
+            if upper <= set(model.TCP_FLAGS):
+                return tuple(flag for flag in model.TCP_FLAGS if flag in upper)
+    raise _UnknownError
 
 
 def _meta(key: str, members: list[Any], *, negated: bool) -> model.Match:
@@ -257,8 +285,30 @@ def _action(effects: list[Any]) -> model.Action:
             return model.Goto(target)
         case [{"redirect": {"port": int(port), **more}}] if not more:
             return model.Redirect(port)
-        case _:
-            return model.UnreadableAction(_plain(effects))
+        case [{"tproxy": {"port": int(port), **more}}, mangle, {"accept": _}] if not (
+            more.keys() - {"family"}
+        ):
+            marked = _mangled(mangle)
+            if isinstance(marked, model.SetMark):
+                return model.TProxy(port, marked.mark)
+        case [mangle]:
+            if changed := _mangled(mangle):
+                return changed
+    return model.UnreadableAction(_plain(effects))
+
+
+def _mangled(statement: Any) -> model.Action | None:
+    """Read what a statement sets on a packet or a connection, if that is known here."""
+    match statement:
+        case {"mangle": {"key": {"meta": {"key": "mark"}}, "value": int(mark)}}:
+            return model.SetMark(mark)
+        case {"mangle": {"key": {"ct": {"key": "mark"}}, "value": {"meta": {"key": "mark"}}}}:
+            return model.SaveMark()
+        case {"mangle": {"key": {"meta": {"key": "mark"}}, "value": {"ct": {"key": "mark"}}}}:
+            return model.RestoreMark()
+        case {"mangle": {"key": {"ct": {"key": "zone"}}, "value": int(zone)}}:
+            return model.SetZone(zone)
+    return None
 
 
 def _plain(part: object) -> str:

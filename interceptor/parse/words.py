@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from interceptor import model
-from interceptor.values import Ids, Interfaces, Marks, Networks, Ports, merge
+from interceptor.values import (
+    FULL_MASK,
+    Ids,
+    Interfaces,
+    Mark,
+    Marks,
+    Networks,
+    Ports,
+    merge,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -32,7 +41,11 @@ class Kind(StrEnum):
     PROTOCOL = "protocol"
     STATES = "states"
     PORT = "port"
+    MARK = "mark"
+    ZONE = "zone"
     TEXT = "text"
+    NOTHING = "nothing"
+    FLAGS = "flags"
 
 
 class _Option(msgspec.Struct, frozen=True):
@@ -48,6 +61,7 @@ _OPTIONS: dict[tuple[str, str], _Option] = {
     ("", "-p"): _Option(Kind.PROTOCOL, model.Protocol),
     ("tcp", "--sport"): _Option(Kind.PORTS, model.SourcePort),
     ("tcp", "--dport"): _Option(Kind.PORTS, model.DestinationPort),
+    ("tcp", "--tcp-flags"): _Option(Kind.FLAGS, model.TcpFlags),
     ("udp", "--sport"): _Option(Kind.PORTS, model.SourcePort),
     ("udp", "--dport"): _Option(Kind.PORTS, model.DestinationPort),
     ("multiport", "--sports"): _Option(Kind.PORTS, model.SourcePort),
@@ -55,7 +69,9 @@ _OPTIONS: dict[tuple[str, str], _Option] = {
     ("owner", "--uid-owner"): _Option(Kind.IDS, model.Uid),
     ("owner", "--gid-owner"): _Option(Kind.IDS, model.Gid),
     ("mark", "--mark"): _Option(Kind.MARKS, model.PacketMark),
+    ("connmark", "--mark"): _Option(Kind.MARKS, model.ConnectionMark),
     ("conntrack", "--ctstate"): _Option(Kind.STATES, model.ConnectionState),
+    ("socket", "--transparent"): _Option(Kind.NOTHING, model.TransparentSocket),
     ("state", "--state"): _Option(Kind.STATES, model.ConnectionState),
 }
 """(module, option) -> value and match; module "" is iptables itself."""
@@ -69,6 +85,21 @@ _VERDICTS: dict[str, model.Action] = {
     "DROP": model.Drop(),
     "RETURN": model.Return(),
 }
+_NO_EFFECT: dict[str, tuple[str, ...]] = {
+    "--nfmask": ("0xffffffff",),
+    "--ctmask": ("0xffffffff",),
+    "--on-ip": ("0.0.0.0", "::"),  # noqa: S104 - no socket binds it
+}
+"""Options of targets, with the values by which they say nothing."""
+
+_TARGETS = (
+    "REDIRECT --to-ports PORT",
+    "TPROXY --on-port PORT --tproxy-mark MARK",
+    "MARK --set-mark MARK",
+    "CONNMARK --save-mark",
+    "CONNMARK --restore-mark",
+    "CT --zone ZONE",
+)
 _TARGET_WORDS = frozenset({"-j", "--jump", "-g", "--goto"})
 
 
@@ -91,8 +122,42 @@ def read_literal(kind: Kind, text: str) -> Any:
             return tuple(sorted(text.split(",")))
         case Kind.PORT:
             return Ports.parse_number(text)
+        case Kind.MARK:
+            return _read_mark(text)
+        case Kind.ZONE:
+            return _read_zone(text)
+        case Kind.FLAGS:
+            return _read_flags(text)
         case Kind.TEXT:
             return text
+
+
+def _read_mark(text: str) -> int:
+    """Read a mark of all 32 bits."""
+    mark = Mark.parse(text)
+    if mark.mask != FULL_MASK:
+        raise ValueError(f"{text!r} does not set all bits of a mark")
+    return mark.value
+
+
+def _read_flags(text: str) -> tuple[str, ...]:
+    """Read TCP flags."""
+    if text == "NONE":
+        return ()
+    named = model.TCP_FLAGS if text == "ALL" else text.split(",")
+    if not set(named) <= set(model.TCP_FLAGS):
+        raise ValueError(f"{text!r} are no TCP flags; known are {', '.join(model.TCP_FLAGS)}")
+    return tuple(flag for flag in model.TCP_FLAGS if flag in named)
+
+
+_MOST_ZONES = 1 << 16
+
+
+def _read_zone(text: str) -> int:
+    """Read a conntrack zone."""
+    if not (text.isascii() and text.isdigit() and int(text[:9]) < _MOST_ZONES):
+        raise ValueError(f"{text!r} is no conntrack zone")
+    return int(text)
 
 
 def _read_ports(text: str) -> Ports:
@@ -202,7 +267,14 @@ class WordReader:
         if option is None:
             self._unread(start, negated=negated)
             return
+        if option.kind is Kind.NOTHING:
+            self._matches.append(option.match(negated=negated))
+            return
         try:
+            if option.kind is Kind.FLAGS:
+                mask, flags = self._value(Kind.FLAGS), self._value(Kind.FLAGS)
+                self._matches.append(option.match(mask, flags, negated=negated))
+                return
             value = self._value(option.kind)
         except ValueError:
             if self._strict:
@@ -248,15 +320,51 @@ class WordReader:
             return model.Goto(name) if goto else model.Jump(name)
         if name in _VERDICTS and not rest:
             return _VERDICTS[name]
-        match name, rest:
-            case "REDIRECT", ["--to-ports", port]:
-                try:
-                    return model.Redirect(self._values(Kind.PORT, port))
-                except ValueError:
-                    if self._strict:
-                        raise
+        try:
+            effect = self._effect(name, rest)
+        except ValueError:
+            if self._strict:
+                raise
+            effect = None
+        if effect is not None:
+            return effect
         if self._strict:
-            known = ", ".join((*_VERDICTS, "REDIRECT --to-ports PORT"))
+            known = ", ".join((*_VERDICTS, *_TARGETS))
             words = " ".join((name, *rest))
             raise ValueError(f"{words!r} is neither a chain here nor an action; known are {known}")
         return model.UnreadableAction(" ".join((name, *rest)))
+
+    def _effect(self, name: str, rest: list[str]) -> model.Action | None:
+        """Read a target that does something; ``None`` for one that is not known here."""
+        match name, _options(rest):
+            case "REDIRECT", {"--to-ports": port, **more} if not more:
+                return model.Redirect(self._values(Kind.PORT, port))
+            case "TPROXY", {"--on-port": port, "--tproxy-mark": mark, **more} if not more:
+                return model.TProxy(self._values(Kind.PORT, port), self._values(Kind.MARK, mark))
+            case "MARK", {"--set-mark": mark, **more} if not more:
+                return model.SetMark(self._values(Kind.MARK, mark))
+            case "MARK", {"--set-xmark": mark, **more} if not more:
+                return model.SetMark(self._values(Kind.MARK, mark))
+            case "CONNMARK", {"--save-mark": "", **more} if not more:
+                return model.SaveMark()
+            case "CONNMARK", {"--restore-mark": "", **more} if not more:
+                return model.RestoreMark()
+            case "CT", {"--zone": zone, **more} if not more:
+                return model.SetZone(self._values(Kind.ZONE, zone))
+        return None
+
+
+def _options(words: list[str]) -> dict[str, str]:
+    """Give a target's options with their values, without those that say nothing."""
+    options: dict[str, str] = {}
+    option = ""
+    for word in words:
+        if word.startswith("--"):
+            option = word
+            options[option] = ""
+        elif option and not options[option]:
+            options[option] = word
+        else:
+            # More than one value: nothing known here has that.
+            options[word] = ""
+    return {name: v for name, v in options.items() if v not in _NO_EFFECT.get(name, ())}

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, assert_never
 
 from interceptor import model
 from interceptor.errors import RulesetError
-from interceptor.values import Ids, Interfaces, Marks, Networks, Ports
+from interceptor.names import Family
+from interceptor.values import FULL_MASK, Ids, Interfaces, Marks, Networks, Ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from interceptor.names import Family
+LANGUAGE = "iptables"
+"""What a rule that is for iptables alone has in ``only``."""
 
 MULTIPORT_SLOTS = 15
 """Ports one multiport match takes; a range counts two (XT_MULTI_PORTS, xt_multiport.h)."""
@@ -21,37 +23,42 @@ MULTIPORT_SLOTS = 15
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def lower(ruleset: model.Ruleset, family: Family) -> model.Ruleset:
+def lower(ruleset: model.Ruleset, family: Family, *, verbatim: bool = False) -> model.Ruleset:
     """Give the rules of one family as iptables can hold them: one element a match.
+
+    A verbatim dialect's have no comments.
 
     Raises:
         RulesetError: a negated set of networks or interfaces with several members, which a
             single iptables rule cannot say.
     """
-    return model.Ruleset(
-        tuple(
-            model.Table(
-                family,
-                table.name,
-                tuple(
-                    model.Chain(
-                        c.name, tuple(r for rule in c.rules for r in _split(rule, family)), c.base
-                    )
-                    for c in table.chains
-                ),
-            )
-            for table in ruleset.tables
-            if family in table.family.members
+    tables = [
+        model.Table(
+            family,
+            table.name,
+            model.without_idle(
+                model.Chain(
+                    c.name,
+                    tuple(r for rule in c.rules for r in _split(rule, family, verbatim=verbatim)),
+                    c.base,
+                )
+                for c in table.chains
+            ),
         )
-    )
+        for table in ruleset.tables
+        if family in table.family.members
+    ]
+    return model.Ruleset(tuple(table for table in tables if table.chains))
 
 
-def _split(rule: model.Rule, family: Family) -> Iterator[model.Rule]:
+def _split(rule: model.Rule, family: Family, *, verbatim: bool) -> Iterator[model.Rule]:
     """Give the rules that together mean this one; none if it cannot match in the family."""
+    if rule.only not in ("", LANGUAGE):
+        return
     choices = [list(_alternatives(match, family)) for match in rule.matches]
     for chosen in product(*choices):
         matches = tuple(match for several in chosen for match in several)
-        yield model.Rule(matches, rule.action, rule.why)
+        yield model.Rule(matches, rule.action, "" if verbatim else rule.why)
 
 
 def _alternatives(match: model.Match, family: Family) -> Iterator[tuple[model.Match, ...]]:
@@ -74,10 +81,8 @@ def _alternatives(match: model.Match, family: Family) -> Iterator[tuple[model.Ma
         case model.Uid() | model.Gid():
             ids = [type(match)(Ids((r,)), negated=match.negated) for r in match.ids.ranges]
             yield from _any_or_all(ids, "ids")
-        case model.PacketMark():
-            marks = [
-                model.PacketMark(Marks((m,)), negated=match.negated) for m in match.marks.marks
-            ]
+        case model.PacketMark() | model.ConnectionMark():
+            marks = [type(match)(Marks((m,)), negated=match.negated) for m in match.marks.marks]
             yield from _any_or_all(marks, "marks")
         case _:
             yield (match,)
@@ -135,7 +140,11 @@ def text(lowered: model.Ruleset) -> str:
             [
                 f"*{table.name}",
                 *(declaration(chain) for chain in table.chains),
-                *(f"-A {c.name} {words(r)}".rstrip() for c in table.chains for r in c.rules),
+                *(
+                    f"-A {c.name} {words(r, table.family)}".rstrip()
+                    for c in table.chains
+                    for r in c.rules
+                ),
                 "COMMIT\n",
             ]
         )
@@ -149,12 +158,12 @@ def declaration(chain: model.Chain) -> str:
     return f":{chain.name} {policy} [0:0]"
 
 
-def words(rule: model.Rule) -> str:
+def words(rule: model.Rule, family: Family = Family.IP) -> str:
     """Write one lowered rule, in the order ``iptables-save`` has."""
     parts = [*_matches(rule.matches)]
     if rule.why:
         parts.append(f"-m comment --comment {quote(rule.why)}")
-    parts.append(action(rule.action))
+    parts.append(action(rule.action, family))
     return " ".join(part for part in parts if part)
 
 
@@ -165,6 +174,9 @@ def quote(comment: str) -> str:
     return '"' + re.sub(r"([\"\\'])", r"\\\1", comment) + '"'
 
 
+_STATES = ("INVALID", "NEW", "RELATED", "ESTABLISHED", "UNTRACKED", "SNAT", "DNAT")
+"""In the order of ``state_print`` in libxt_conntrack.c."""
+
 _ORDER: tuple[type[model.Match], ...] = (
     model.Source,
     model.Destination,
@@ -173,10 +185,13 @@ _ORDER: tuple[type[model.Match], ...] = (
     model.Protocol,
     model.SourcePort,
     model.DestinationPort,
+    model.TcpFlags,
     model.Uid,
     model.Gid,
     model.PacketMark,
+    model.ConnectionMark,
     model.ConnectionState,
+    model.TransparentSocket,
     model.Unreadable,
 )
 
@@ -184,8 +199,15 @@ _ORDER: tuple[type[model.Match], ...] = (
 def _matches(matches: Iterable[model.Match]) -> Iterator[str]:
     ordered = sorted(matches, key=lambda match: _ORDER.index(type(match)))
     protocol = next((m.protocol for m in ordered if isinstance(m, model.Protocol)), "")
+    last = ""
     for match in ordered:
-        yield _match(match, protocol)
+        words = _match(match, protocol)
+        # Options of one module stand together, if nothing comes between.
+        module = " ".join(words.split()[:2])
+        if isinstance(match, model.TcpFlags) and last.startswith(f"{module} "):
+            words = words.removeprefix(f"{module} ")
+        yield words
+        last = words
 
 
 def _match(match: model.Match, protocol: str) -> str:
@@ -205,17 +227,27 @@ def _match(match: model.Match, protocol: str) -> str:
             return _ports(ports, "sport", no, protocol)
         case model.DestinationPort(ports):
             return _ports(ports, "dport", no, protocol)
+        case model.TcpFlags(mask, flags):
+            return f"-m tcp {no}--tcp-flags {_flags(mask)} {_flags(flags)}"
         case model.Uid(ids):
             return f"-m owner {no}--uid-owner {ids}"
         case model.Gid(ids):
             return f"-m owner {no}--gid-owner {ids}"
         case model.PacketMark(marks):
             return f"-m mark {no}--mark {marks}"
+        case model.ConnectionMark(marks):
+            return f"-m connmark {no}--mark {marks}"
         case model.ConnectionState(states):
-            return f"-m conntrack {no}--ctstate {','.join(states)}"
+            return f"-m conntrack {no}--ctstate {','.join(sorted(states, key=_STATES.index))}"
+        case model.TransparentSocket() if not match.negated:
+            return "-m socket --transparent"
         case model.Unreadable(unread):
             return f"{no}{unread}"
     raise RulesetError(f"iptables has no words for {type(match).__name__}: lower the rule first")
+
+
+def _flags(flags: tuple[str, ...]) -> str:
+    return ",".join(flags) or "NONE"
 
 
 def _ports(ports: Ports, option: str, no: str, protocol: str) -> str:
@@ -225,8 +257,8 @@ def _ports(ports: Ports, option: str, no: str, protocol: str) -> str:
     return f"-m multiport {no}--{option}s {','.join(ranges)}"
 
 
-def action(action: model.Action) -> str:
-    """Write a rule's target."""
+def action(action: model.Action, family: Family) -> str:
+    """Write a rule's target as the tool of a family does."""
     match action:
         case model.Continue():
             return ""
@@ -242,7 +274,23 @@ def action(action: model.Action) -> str:
             return f"-g {chain}"
         case model.Redirect(port):
             return f"-j REDIRECT --to-ports {port}"
+        case model.TProxy(port, mark):
+            anywhere = "0.0.0.0" if family is Family.IP else "::"  # noqa: S104 - no socket binds it
+            where = f"--on-port {port} --on-ip {anywhere}"
+            return f"-j TPROXY {where} --tproxy-mark {_full(mark)}"
+        case model.SetMark(mark):
+            return f"-j MARK --set-xmark {_full(mark)}"
+        case model.SaveMark():
+            return f"-j CONNMARK --save-mark --nfmask {FULL_MASK:#x} --ctmask {FULL_MASK:#x}"
+        case model.RestoreMark():
+            return f"-j CONNMARK --restore-mark --nfmask {FULL_MASK:#x} --ctmask {FULL_MASK:#x}"
+        case model.SetZone(zone):
+            return f"-j CT --zone {zone}"
         case model.UnreadableAction(unread):
             return f"-j {unread}"
         case _:
             assert_never(action)
+
+
+def _full(mark: int) -> str:
+    return f"{mark:#x}/{FULL_MASK:#x}"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, assert_never
+
+import msgspec
 
 from interceptor import model
 from interceptor.errors import RulesetError
@@ -16,11 +19,16 @@ if TYPE_CHECKING:
     from interceptor.values import Ids, Interfaces, Ports
 
 
+LANGUAGE = "nftables"
+"""What a rule that is for nftables alone has in ``only``."""
+
+
 def lower(ruleset: model.Ruleset, dialect: Dialect) -> model.Ruleset:
     """Give the tables as nft holds them: family inet, nft names, one family an address match.
 
     A table of a single family becomes one of both whose base chains look at that family alone:
-    a change of families then replaces rules in one table and never leaves a second behind.
+    a change of families then replaces rules in one table and never leaves a second behind. A
+    verbatim dialect has no such guard.
     """
     tables: dict[str, list[model.Chain]] = {}
     for table in ruleset.tables:
@@ -30,17 +38,33 @@ def lower(ruleset: model.Ruleset, dialect: Dialect) -> model.Ruleset:
         }
         chains = tables.setdefault(dialect.nft_tables[table.name], [])
         for chain in table.chains:
+            guarded = (
+                chain.base is not None and table.family is not Family.INET and not dialect.verbatim
+            )
             rules = tuple(
-                r for rule in chain.rules for r in _lower_rule(rule, table, chain, names)
+                r
+                for rule in chain.rules
+                if rule.only in ("", LANGUAGE)
+                for r in _lower_rule(
+                    msgspec.structs.replace(rule, why="") if dialect.verbatim else rule,
+                    table.family,
+                    names,
+                    guarded=guarded,
+                )
             )
             chains.append(model.Chain(names[chain.name], rules, chain.base))
-    return model.Ruleset(
-        tuple(model.Table(Family.INET, name, tuple(c)) for name, c in tables.items())
-    )
+    for name, held in tables.items():
+        if twice := [chain for chain, n in Counter(c.name for c in held).items() if n > 1]:
+            raise RulesetError(
+                f"two iptables tables have a chain that is {twice[0]} in nft table {name}",
+                hint="call them differently: they share the table",
+            )
+    lowered = [model.Table(Family.INET, name, model.without_idle(c)) for name, c in tables.items()]
+    return model.Ruleset(tuple(table for table in lowered if table.chains))
 
 
 def _lower_rule(
-    rule: model.Rule, table: model.Table, chain: model.Chain, names: dict[str, str]
+    rule: model.Rule, of: Family, names: dict[str, str], *, guarded: bool
 ) -> Iterator[model.Rule]:
     action = rule.action
     match action:
@@ -48,12 +72,11 @@ def _lower_rule(
             action = model.Jump(names[target])
         case model.Goto(target):
             action = model.Goto(names[target])
-    guarded = chain.base is not None and table.family is not Family.INET
     if not guarded and not any(map(_is_address, rule.matches)):
         for matches in _one_mark(rule.matches):
             yield model.Rule(matches, action, rule.why)
         return
-    for family in table.family.members:
+    for family in of.members:
         held = [_in_family(match, family) for match in rule.matches]
         if None in held:
             continue
@@ -84,10 +107,10 @@ def _in_family(match: model.Match, family: Family) -> tuple[model.Match, ...] | 
 def _one_mark(matches: tuple[model.Match, ...]) -> Iterator[tuple[model.Match, ...]]:
     """Marks with masks of their own cannot share a set: one rule each."""
     for at, match in enumerate(matches):
-        if isinstance(match, model.PacketMark) and len(match.marks.marks) > 1:
-            singles = [
-                model.PacketMark(Marks((m,)), negated=match.negated) for m in match.marks.marks
-            ]
+        if not isinstance(match, model.PacketMark | model.ConnectionMark):
+            continue
+        if len(match.marks.marks) > 1:
+            singles = [type(match)(Marks((m,)), negated=match.negated) for m in match.marks.marks]
             alternatives = [tuple(singles)] if match.negated else [(s,) for s in singles]
             for chosen in alternatives:
                 yield from _one_mark((*matches[:at], *chosen, *matches[at + 1 :]))
@@ -135,7 +158,11 @@ def words(rule: model.Rule) -> str:
         if not (isinstance(match, model.Protocol) and not match.negated and has_ports)
         and not (isinstance(match, model.FamilyIs) and not match.negated and has_address)
     ]
-    parts += ["counter", _action(rule.action)]
+    if isinstance(rule.action, model.TProxy):
+        # A mark is set between the hand-over and its end; who lists it finds the counter there.
+        parts += [_handover(rule.action, rule.matches), "counter", "accept"]
+    else:
+        parts += ["counter", _action(rule.action)]
     if rule.why:
         parts.append(f'comment "{rule.why}"')
     return " ".join(part for part in parts if part)
@@ -160,6 +187,9 @@ def _match(match: model.Match, protocol: str) -> str:
             return f"{protocol} sport {no}{_numbers(ports)}"
         case model.DestinationPort(ports):
             return f"{protocol} dport {no}{_numbers(ports)}"
+        case model.TcpFlags(mask, flags):
+            of = " | ".join(mask).lower()
+            return f"tcp flags & ({of}) {no or '== '}{' | '.join(flags).lower() or '0x0'}"
         case model.Uid(ids):
             return f"meta skuid {no}{_numbers(ids)}"
         case model.Gid(ids):
@@ -167,6 +197,12 @@ def _match(match: model.Match, protocol: str) -> str:
         case model.PacketMark(Marks((mark,))):
             masked = "" if mark.mask == FULL_MASK else f"and {mark.mask:#x} "
             return f"meta mark {masked}{no or '== '}{mark.value:#x}"
+        case model.ConnectionMark(Marks((mark,))):
+            masked = "" if mark.mask == FULL_MASK else f"and {mark.mask:#x} "
+            return f"ct mark {masked}{no or '== '}{mark.value:#x}"
+        case model.TransparentSocket() if not match.negated:
+            # iptables leaves sockets that listen on every address out by itself.
+            return "socket transparent 1 socket wildcard 0"
         case model.ConnectionState(states):
             return f"ct state {no}{_set([state.lower() for state in states])}"
     raise RulesetError(f"nft has no words for {type(match).__name__}")
@@ -191,6 +227,21 @@ def _set(members: list[str]) -> str:
     return members[0] if len(members) == 1 else "{ " + ", ".join(members) + " }"
 
 
+def _handover(action: model.TProxy, matches: tuple[model.Match, ...]) -> str:
+    """Write the hand-over to a transparent listener, for the family the rule is of."""
+    families = [
+        match.family if isinstance(match, model.FamilyIs) else _family_of(match.networks)
+        for match in matches
+        if isinstance(match, model.FamilyIs | model.Source | model.Destination)
+    ]
+    of = {Family.IP: "ip ", Family.IP6: "ip6 "}[families[0]] if families else ""
+    return f"tproxy {of}to :{action.port} meta mark set {action.mark:#x}"
+
+
+def _family_of(networks: Networks) -> Family:
+    return Family.IP if networks.ip else Family.IP6
+
+
 def _action(action: model.Action) -> str:
     match action:
         case model.Continue():
@@ -207,6 +258,16 @@ def _action(action: model.Action) -> str:
             return f"goto {chain}"
         case model.Redirect(port):
             return f"redirect to :{port}"
+        case model.SetMark(mark):
+            return f"meta mark set {mark:#x}"
+        case model.SaveMark():
+            return "ct mark set meta mark"
+        case model.RestoreMark():
+            return "meta mark set ct mark"
+        case model.SetZone(zone):
+            return f"ct zone set {zone}"
+        case model.TProxy(port, mark):
+            return f"tproxy to :{port} meta mark set {mark:#x} accept"
         case model.UnreadableAction(unread):
             raise RulesetError(f"nft has no words for the action {unread!r}")
         case _:

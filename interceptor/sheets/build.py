@@ -10,8 +10,10 @@ from interceptor.errors import ConfigError, RulesetError, SheetError
 from interceptor.model import (
     Base,
     Chain,
+    ConnectionMark,
     Destination,
     DestinationPort,
+    FamilyIs,
     Gid,
     InInterface,
     Match,
@@ -25,9 +27,11 @@ from interceptor.model import (
     Uid,
     check_rule,
     reachable,
+    without_idle,
 )
 from interceptor.names import PRIORITIES, Family, Hook, builtin_type
 from interceptor.parse.words import WordReader, tokenize
+from interceptor.sheets.routing import build_routing
 from interceptor.sheets.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -61,12 +65,15 @@ def build(sheet: Sheet, config: Config, facts: HostFacts) -> Ruleset:
     """
     config = config.with_accounts(facts.users, facts.groups)
     family = family_of(config, facts)
-    vocabulary = Vocabulary.of(config, sheet)
+    vocabulary = Vocabulary.of(config, sheet, facts, family)
     _refuse(sheet, vocabulary)
     tables = [
         _table(sheet, family, name, chains, vocabulary) for name, chains in sheet.chains.items()
     ]
-    ruleset = Ruleset(tuple(tables))
+    ruleset = Ruleset(
+        tuple(table for table in tables if table.chains),
+        tuple(build_routing(sheet, family, vocabulary)),
+    )
     try:
         ruleset.validate()
     except RulesetError as error:
@@ -90,7 +97,7 @@ def _table(
     built: dict[str, Chain] = {}
     for chain, rows in chains.items():
         base = _base(name, chain)
-        rules = tuple(_rules(rows, chains, vocabulary))
+        rules = tuple(rule for rule in _rules(rows, chains, vocabulary) if _is_in(rule, family))
         if rules or base is None:
             built[chain] = Chain(chain, rules, base)
     if not sheet.keep_unreachable:
@@ -98,7 +105,7 @@ def _table(
             c.name for base in built.values() if base.base for c in reachable(built, base.name)
         }
         built = {chain: built[chain] for chain in built if chain in kept}
-    return Table(family, name, tuple(built.values()))
+    return Table(family, name, without_idle(built.values()))
 
 
 def _base(table: str, chain: str) -> Base | None:
@@ -106,6 +113,11 @@ def _base(table: str, chain: str) -> Base | None:
         if hook.upper() == chain:
             return Base(builtin_type(table, hook), Hook(hook), priority)
     return None
+
+
+def _is_in(rule: Rule, family: Family) -> bool:
+    """Whether a rule is for a family of this table."""
+    return all(m.family in family.members for m in rule.matches if isinstance(m, FamilyIs))
 
 
 def _rules(
@@ -123,18 +135,32 @@ def _rules(
 
 def _each(row: Row, vocabulary: Vocabulary) -> list[tuple[Vocabulary, bool]]:
     """Give one vocabulary for each member; for no member, one that only serves to check rows."""
-    match row.each.split():
-        case []:
-            return [(vocabulary, True)]
+    found = [(vocabulary, True)]
+    for loop in row.each.split(",") if row.each else ():
+        try:
+            found = [
+                (extended, wanted and one)
+                for words, wanted in found
+                for extended, one in _members(loop, words)
+            ]
+        except ValueError as error:
+            raise SheetError(f"{row.place}: {error}") from None
+    return found
+
+
+def _members(loop: str, vocabulary: Vocabulary) -> list[tuple[Vocabulary, bool]]:
+    match loop.split():
         case [name, "in", collection]:
-            try:
-                members = [(member, True) for member in vocabulary.members(collection)]
-                members = members or [(vocabulary.value(collection), False)]
-                return [(vocabulary.extended(name, m), wanted) for m, wanted in members]
-            except ValueError as error:
-                raise SheetError(f"{row.place}: {error}") from None
+            members = vocabulary.members(collection)
+        case [name, "in", "reversed", collection]:
+            members = vocabulary.members(collection)[::-1]
         case _:
-            raise SheetError(f"{row.place}: each is {row.each!r}, not of the form NAME in NAME")
+            raise ValueError(
+                f"each is {loop.strip()!r}, not of the form NAME in NAME or NAME in reversed NAME"
+            )
+    if not members:
+        return [(vocabulary.extended(name, vocabulary.value(collection)), False)]
+    return [(vocabulary.extended(name, member), True) for member in members]
 
 
 def _rule(row: Row, chains: dict[str, list[Row]], vocabulary: Vocabulary) -> Rule | None:
@@ -150,7 +176,11 @@ def _rule(row: Row, chains: dict[str, list[Row]], vocabulary: Vocabulary) -> Rul
     except RulesetError as error:
         raise SheetError(f"{row.place}: {error}", hint=error.hint) from None
     matches = simplify(rule.matches) if wanted else None
-    return None if matches is None else Rule(matches, rule.action, row.why)
+    if matches is None:
+        return None
+    if row.family:
+        matches = (FamilyIs(Family(row.family)), *matches)
+    return Rule(matches, rule.action, row.why, only=row.only)
 
 
 def simplify(matches: tuple[Match, ...]) -> tuple[Match, ...] | None:
@@ -179,7 +209,7 @@ def match_set(match: Match) -> Ports | Ids | Networks | Interfaces | Marks | Non
             return match.ids
         case InInterface() | OutInterface():
             return match.interfaces
-        case PacketMark():
+        case PacketMark() | ConnectionMark():
             return match.marks
         case _:
             return None

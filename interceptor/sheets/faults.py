@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from interceptor.sheets.sheet import Refusal, Row, Sets, Sheet
+from interceptor.sheets.sheet import AddressRow, Refusal, RouteRow, Row, Sets, Sheet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -28,6 +28,8 @@ SHEET_KEYS = {
     "": ["format", *(k for k in Sheet.__struct_fields__ if k not in ("file", "places"))],
     "sets": [*Sets.__struct_fields__],
     "refuse": [*Refusal.__struct_fields__],
+    "addresses": [*AddressRow.__struct_fields__],
+    "routes": [*RouteRow.__struct_fields__],
 }
 """Keys that may stand in a sheet, and in its tables."""
 

@@ -158,6 +158,11 @@ def _check_own_names(sheet: Sheet) -> None:
             f"{sheet.place('prefix')}: its prefix is {sheet.prefix!r}",
             hint=f"begin it with {OWN_PREFIX}, so that uninstall finds the chains by themselves",
         )
+    if sheet.verbatim:
+        raise SheetError(
+            f"{sheet.place('verbatim')}: only shipped sheets can be verbatim",
+            hint="leave it out: without a record nobody would know what your rules mean",
+        )
     for table, name in sheet.nftables.items():
         if name != OWN_TABLE:
             raise SheetError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from interceptor.dialect import OWN, Dialect
@@ -12,9 +14,10 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One rule of a sheet, with ``{names}`` still in it.
 
     ``when`` leaves the row out unless a condition holds: terms joined by ``and``, each ``NAME``,
-    ``not NAME``, ``NAME is *`` or ``NAME is not *``. ``each`` is ``x in NAME``: neighbouring rows
-    with the same ``each`` are repeated together, with ``{x}`` one member after the other.
-    ``place`` is ``file:line``, put there by the loader.
+    ``not NAME``, ``NAME is WORD`` or ``NAME is not WORD``, where ``*`` is everything. ``each`` is
+    ``x in NAME``: neighbouring rows with the same ``each`` are repeated together, with ``{x}`` one
+    member after the other. ``family`` and ``only`` keep the row to one family, ``ip`` or ``ip6``,
+    and to one kernel language. ``place`` is ``file:line``, put there by the loader.
     """
 
     action: str
@@ -22,7 +25,26 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     match: str = ""
     when: str = ""
     each: str = ""
+    family: Literal["", "ip", "ip6"] = ""
+    only: Literal["", "iptables", "nftables"] = ""
     place: str = ""
+
+
+class AddressRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An address that ``lo`` has to have."""
+
+    address: str
+    why: str
+    when: str = ""
+
+
+class RouteRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Packets of a mark are to stay here: a routing rule, and a table in which all is local."""
+
+    mark: str
+    table: str
+    why: str
+    when: str = ""
 
 
 class Refusal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,6 +65,9 @@ class Sets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Sheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The policy of one dialect: chains by iptables table, rows by chain, both in file order.
 
+    ``keep_unreachable`` keeps chains that nothing calls; ``verbatim`` is for rules that are to be
+    as another mesh's own tool leaves them, see ``Dialect``.
+
     ``file`` and, for each key, ``places`` (``sets.ports.own`` -> ``file:line``) are put there by
     the loader.
     """
@@ -54,15 +79,18 @@ class Sheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     chains: dict[str, dict[str, list[Row]]]
     sets: Sets = Sets()
     refuse: list[Refusal] = []
+    addresses: list[AddressRow] = []
+    routes: list[RouteRow] = []
     defaults: dict[str, str | int | bool | list[str | int]] = {}
     keep_unreachable: bool = False
+    verbatim: bool = False
     file: str = ""
     places: dict[str, str] = {}
 
     @property
     def dialect(self) -> Dialect:
         """The names it gives things in each kernel language."""
-        return Dialect(self.nftables)
+        return Dialect(self.nftables, self.verbatim)
 
     def place(self, key: str) -> str:
         """Give file and line of a key, or of the nearest one above it."""

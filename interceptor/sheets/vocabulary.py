@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
+from interceptor.config import DnsCapture, Mode
 from interceptor.errors import SheetError
+from interceptor.names import Family
 from interceptor.parse.words import Kind, read_literal
 from interceptor.settings import SETTINGS, Scope
-from interceptor.values import Accounts, Ids, Interfaces, Marks, Networks, Ports
+from interceptor.values import (
+    EVERYTHING,
+    Accounts,
+    Ids,
+    Interfaces,
+    Mark,
+    Marks,
+    Networks,
+    Ports,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from interceptor.config import Config
+    from interceptor.facts import HostFacts
     from interceptor.sheets.sheet import Sheet
 
-Value = int | Ports | Ids | Networks | Interfaces | Marks
+Value = int | str | Ports | Ids | Networks | Interfaces | Marks
 
 _REFERENCE = re.compile(r"\{(\w+)\}")
 _TYPES: dict[Kind, type] = {
@@ -27,6 +38,8 @@ _TYPES: dict[Kind, type] = {
     Kind.INTERFACES: Interfaces,
     Kind.MARKS: Marks,
     Kind.PORT: int,
+    Kind.MARK: int,
+    Kind.TEXT: str,
 }
 
 
@@ -37,6 +50,8 @@ def _value(setting: object) -> Value | None:
             return setting.ids
         case IPv4Network():
             return Networks.of((setting,))
+        case StrEnum():
+            return str(setting)
         case int() | Ports() | Networks() | Interfaces() | Marks():
             return setting
         case _:
@@ -50,8 +65,11 @@ class Vocabulary:
         self._values = values
 
     @classmethod
-    def of(cls, config: Config, sheet: Sheet) -> Vocabulary:
+    def of(cls, config: Config, sheet: Sheet, facts: HostFacts, family: Family) -> Vocabulary:
         """Take the settings, whose account names are resolved, and add a sheet's own sets.
+
+        Beside the settings there are ``captured_resolvers``, where the DNS queries go that are
+        captured, and ``with_ipv6``.
 
         Raises:
             SheetError: a set that makes no sense, with its place.
@@ -62,6 +80,10 @@ class Vocabulary:
                 for name, row in SETTINGS.items()
                 if row.scope is Scope.POLICY
                 and (value := _value(getattr(config, name))) is not None
+            }
+            | {
+                "captured_resolvers": _captured_resolvers(config, facts),
+                "with_ipv6": int(Family.IP6 in family.members),
             }
         )
         for kind, named in (
@@ -101,8 +123,11 @@ class Vocabulary:
             # Written by a person: port 0 and open ranges are slips, not what a kernel prints.
             return Ports.parse(text) if kind is Kind.PORTS else read_literal(kind, text)
         value = self.value(found[1])
-        if kind is Kind.PORTS and isinstance(value, int):
-            return Ports.of(value)
+        if isinstance(value, int):
+            if kind is Kind.PORTS:
+                return Ports.of(value)
+            if kind is Kind.MARKS:
+                return Marks((Mark(value),))
         if not isinstance(value, _TYPES.get(kind, ())):
             # Not a TypeError: it is the sheet's author who mixed types, not a caller.
             raise ValueError(f"{{{found[1]}}} holds {type(value).__name__}, {kind} are needed")  # noqa: TRY004
@@ -156,27 +181,40 @@ class Vocabulary:
                 return bool(self.value(name))
             case ["not", name]:
                 return not self.value(name)
-            case [name, "is", "*"]:
-                return self._is_everything(name)
-            case [name, "is", "not", "*"]:
-                return not self._is_everything(name)
-        raise ValueError(f"{term!r} is no condition: NAME, not NAME, NAME is *, NAME is not *")
+            case [name, "is", word]:
+                return self._is(name, word)
+            case [name, "is", "not", word]:
+                return not self._is(name, word)
+        raise ValueError(f"{term!r} is no condition: NAME, not NAME, NAME is WORD or is not WORD")
 
-    def _is_everything(self, name: str) -> bool:
+    def _is(self, name: str, word: str) -> bool:
         value = self.value(name)
+        if isinstance(value, str):
+            words = _WORDS[name]
+            if word not in words:
+                raise ValueError(f"{name} is never {word!r}, but one of {', '.join(words)}")
+            return value == word
+        if word != EVERYTHING:
+            raise ValueError(f"{name} holds {type(value).__name__}, which can only be *")
         return isinstance(value, Ports | Ids | Networks) and value.is_everything
 
-    def members(self, name: str) -> Iterator[Value]:
-        """Give the members of a set one by one, each as a set of its own."""
-        match self.value(name):
-            case Ports() | Ids() as numbers:
-                yield from (type(numbers)((r,)) for r in numbers.ranges)
-            case Networks() as networks:
-                yield from (Networks((n,)) for n in networks.ip)
-                yield from (Networks((), (n,)) for n in networks.ip6)
-            case Interfaces() as interfaces:
-                yield from (Interfaces((n,)) for n in interfaces.names)
-            case Marks() as marks:
-                yield from (Marks((m,)) for m in marks.marks)
-            case _:
-                raise ValueError(f"{name!r} is no set, so there is no each in it")
+    def members(self, name: str) -> tuple[Value, ...]:
+        """Give what was written in a set one by one, each as a set of its own."""
+        value = self.value(name)
+        if isinstance(value, int | str):
+            raise ValueError(f"{name!r} is no set, so there is no each in it")  # noqa: TRY004
+        return value.members
+
+
+_WORDS = {"mode": tuple(Mode), "capture_dns": tuple(DnsCapture)}
+"""Settings that are a word, and which it can be."""
+
+
+def _captured_resolvers(config: Config, facts: HostFacts) -> Networks:
+    match config.capture_dns:
+        case DnsCapture.OFF:
+            return Networks()
+        case DnsCapture.RESOLV_CONF:
+            return facts.resolvers
+        case DnsCapture.ALL:
+            return Networks.everything()

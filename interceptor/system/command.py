@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING
 import msgspec
 
 from interceptor.errors import DeadlineError, HostError
+from interceptor.system import sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -75,6 +76,9 @@ def run(
 ) -> Outcome:
     """Run a tool to its end.
 
+    It is kept from asking a directory for the names of ids, as far as this process may do that,
+    see ``sandbox``.
+
     It gets no environment but PATH, a plain locale and what is passed, and a process group of
     its own: Ctrl-C is for us to handle, between two tools and not within one.
 
@@ -93,6 +97,8 @@ def run(
             env={"PATH": search_path(), "LC_ALL": "C", **(environment or {})},
             process_group=0,
             pass_fds=_kept_open,
+            # It makes two system calls and nothing else, whatever threads there may be.
+            preexec_fn=sandbox.without_names(),  # noqa: PLW1509
         )
     except OSError as error:
         raise HostError(

@@ -6,9 +6,11 @@ import os
 from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
+from interceptor.config import DnsCapture
 from interceptor.errors import HostError
 from interceptor.facts import HostFacts
 from interceptor.names import LOOPBACK_INTERFACE
+from interceptor.values import Networks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +31,17 @@ def observe(config: Config) -> HostFacts:
         has_ipv6=has_ipv6(),
         users=_look_up(config.user_names, users=True),
         groups=_look_up(config.group_names, users=False),
+        resolvers=_resolvers(config),
     )
+
+
+def _resolvers(config: Config) -> Networks:
+    """Give the name servers, if they are to be captured; whoever does not ask needs no file."""
+    if config.capture_dns is not DnsCapture.RESOLV_CONF:
+        return Networks()
+    from interceptor.system.resolv import resolvers
+
+    return resolvers(config.netns)
 
 
 def has_ipv6() -> bool:

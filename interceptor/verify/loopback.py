@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from interceptor.model import LoopbackAddress
 from interceptor.names import LOOPBACK_INTERFACE
+from interceptor.system import rtnetlink
 from interceptor.verify.sockets import is_up
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ def loopback() -> Iterator[Loopback]:
             return
         index = here.link_lookup(ifname=LOOPBACK_INTERFACE)[0]
         before = {_address(one) for one in here.get_addr(index=index)}
+        held = [one for one in rtnetlink.look() if isinstance(one, LoopbackAddress)]
         here.link("set", index=index, state="up")
         try:
             yield Loopback.LENT
@@ -53,6 +56,9 @@ def loopback() -> Iterator[Loopback]:
             # The kernel puts 127.0.0.1 there and takes only ::1 away again.
             for address, length in {_address(one) for one in here.get_addr(index=index)} - before:
                 here.addr("del", index=index, address=address, prefixlen=length)
+            # IPv6 addresses go with an interface's being on, also those from before.
+            for one in set(held) - set(rtnetlink.look()):
+                rtnetlink.add_address(one)
 
 
 def _address(message: object) -> tuple[str, int]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from tests.lab.paths import RULE_PATHS, RulePath, done_well
-from tests.lab.pod import CLIENT, FAR, FAR_OTHER, OUTSIDE, POD, POD_SIDE, Pod, new_pod
+from tests.lab.pod import CLIENT, FAR, FAR_OTHER, OUTSIDE, POD, POD_SIDE, PROXY_UID, Pod, new_pod
 from tests.lab.traffic import Recorder, connect, endpoint
 
 if TYPE_CHECKING:
@@ -20,14 +20,18 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.root
 
-INBOUND, OUTBOUND = 15006, 15001
+INBOUND, OUTBOUND, DNS = 15006, 15001, 15053
 APP = 8080
-POD_PORTS = (22, APP, 9090, 9091, 15008, 15020, 15021, 15090, INBOUND, OUTBOUND)
-OUTSIDE_PORTS = (22, 80, 443, 3306, 5432)
+POD_PORTS = (22, 53, APP, 9090, 9091, 15008, 15020, 15021, 15090, INBOUND, OUTBOUND)
+OUTSIDE_PORTS = (22, 53, 80, 443, 3306, 5432)
 
 
 class Case(NamedTuple):
-    """Who connects to what, and where that must end: ``proxy IN``, ``proxy OUT`` or ``direct``."""
+    """Who connects to what, and where that must end.
+
+    That is ``proxy IN``, ``proxy OUT``, ``proxy DNS`` or ``direct``. ``transparent`` clients may
+    have addresses that are not theirs.
+    """
 
     what: str
     start: str
@@ -39,6 +43,7 @@ class Case(NamedTuple):
     mark: int = 0
     source: dict[int, str] | None = None
     protocol: str = "tcp"
+    transparent: bool = False
 
 
 LOCALHOST = {4: "127.0.0.1", 6: "::1"}
@@ -73,6 +78,19 @@ DEFAULT = [
     Case("handover to the app", "pod", POD, APP, "direct", uid=1337, source=HANDOVER),
     Case("handover by the group", "pod", POD, APP, "direct", gid=1337, source=HANDOVER),
 ]
+
+NAMED_CLIENT = Case(
+    "handover in the client's name",
+    "pod",
+    POD,
+    APP,
+    "direct",
+    uid=1337,
+    gid=1337,
+    mark=1337,
+    source=CLIENT,
+    transparent=True,
+)
 
 CONFIGURATIONS: dict[str, tuple[tuple[str, ...], list[Case]]] = {
     "default": ((), DEFAULT),
@@ -227,6 +245,117 @@ CONFIGURATIONS: dict[str, tuple[tuple[str, ...], list[Case]]] = {
             Case("outbound", "pod", FAR, 80, "proxy OUT"),
         ],
     ),
+    "tproxy": (
+        ("--mode", "tproxy"),
+        [*DEFAULT, NAMED_CLIENT, Case("ssh by the proxy", "pod", FAR, 22, "direct", uid=1337)],
+    ),
+    "tproxy, other mark and table, ports": (
+        (
+            *("--mode", "tproxy", "--tproxy-mark", "0x77", "--tproxy-route-table", "99"),
+            *("--include-inbound-ports", f"{APP},9090", "--exclude-inbound-ports", "9090"),
+            *("--exclude-interfaces", "eth1"),
+        ),
+        [
+            NAMED_CLIENT._replace(mark=0x77),
+            Case("included", "client", POD, APP, "proxy IN"),
+            Case("included and excluded", "client", POD, 9090, "direct"),
+            Case("not included", "client", POD, 9091, "direct"),
+            Case("excluded interface", "outside", POD_SIDE, APP, "direct"),
+            Case("outbound by an excluded interface", "pod", FAR, 80, "direct"),
+        ],
+    ),
+    "nothing inbound by mode": (
+        ("--mode", "none"),
+        [
+            Case("inbound", "client", POD, APP, "direct"),
+            Case("outbound", "pod", FAR, 80, "proxy OUT"),
+            Case("proxy to its own pod", "pod", POD, APP, "direct", uid=1337),
+        ],
+    ),
+    "all DNS": (
+        ("--capture-dns", "all"),
+        [
+            *DEFAULT,
+            Case("query", "pod", OUTSIDE, 53, "proxy DNS", protocol="udp"),
+            Case("query far away", "pod", FAR, 53, "proxy DNS", protocol="udp"),
+            Case("query by tcp", "pod", FAR, 53, "proxy DNS"),
+            Case("query of a resolver in the pod", "pod", POD, 53, "proxy DNS", protocol="udp"),
+            Case("query by root", "pod", OUTSIDE, 53, "proxy DNS", protocol="udp", uid=0, gid=0),
+            Case("the proxy's user", "pod", OUTSIDE, 53, "direct", protocol="udp", uid=1337),
+            Case("the proxy's group", "pod", OUTSIDE, 53, "direct", protocol="udp", gid=1337),
+            Case("the proxy by tcp", "pod", FAR, 53, "direct", uid=1337),
+            Case("other udp", "pod", OUTSIDE, 80, "direct", protocol="udp"),
+        ],
+    ),
+    "DNS of resolv.conf, with exceptions": (
+        (
+            *("--capture-dns", "resolv-conf", "--exclude-outbound-uids", "500"),
+            *("--exclude-outbound-owner-groups", "600", "--exempt-mark", "0x99"),
+        ),
+        [
+            Case("query", "pod", OUTSIDE, 53, "proxy DNS", protocol="udp"),
+            Case("query by tcp", "pod", OUTSIDE, 53, "proxy DNS"),
+            Case("query of another resolver", "pod", CLIENT, 53, "direct", protocol="udp"),
+            Case("the same by tcp", "pod", FAR, 53, "proxy OUT"),
+            Case("an excluded user", "pod", OUTSIDE, 53, "direct", protocol="udp", uid=500),
+            Case("an excluded group", "pod", OUTSIDE, 53, "direct", protocol="udp", gid=600),
+            Case("the exempt mark", "pod", OUTSIDE, 53, "direct", protocol="udp", mark=0x99),
+            Case("the proxy's user", "pod", OUTSIDE, 53, "direct", protocol="udp", uid=1337),
+        ],
+    ),
+    "DNS by an excluded interface": (
+        ("--capture-dns", "all", "--exclude-interfaces", "eth1"),
+        [
+            Case("query", "pod", OUTSIDE, 53, "direct", protocol="udp"),
+            Case("query by tcp", "pod", OUTSIDE, 53, "direct"),
+        ],
+    ),
+    "included groups": (
+        (
+            *("--include-outbound-owner-groups", "2000,2002-2003", "--capture-dns", "all"),
+            *("--exclude-outbound-owner-groups", "2003"),
+        ),
+        [
+            Case("an included group", "pod", FAR, 80, "proxy OUT", gid=2000),
+            Case("another included group", "pod", FAR, 80, "proxy OUT", gid=2002),
+            Case("included and excluded", "pod", FAR, 80, "direct", gid=2003),
+            Case("not included", "pod", FAR, 80, "direct", gid=2001),
+            Case("the proxy", "pod", FAR, 80, "direct", gid=1337),
+            Case("its query", "pod", OUTSIDE, 53, "proxy DNS", gid=2000, protocol="udp"),
+            Case("query, not included", "pod", OUTSIDE, 53, "direct", protocol="udp"),
+            Case("inbound", "client", POD, APP, "proxy IN"),
+        ],
+    ),
+    "excluded groups": (
+        ("--exclude-outbound-owner-groups", "2000,2002-2003"),
+        [
+            Case("an excluded group", "pod", FAR, 80, "direct", gid=2003),
+            Case("not excluded", "pod", FAR, 80, "proxy OUT", gid=2001),
+            Case("an excluded group to its own pod", "pod", POD, APP, "direct", gid=2000),
+        ],
+    ),
+    "virtual interfaces": (
+        ("--virtual-interfaces", "eth0", "--exclude-outbound-cidrs", f"{FAR[4]},{FAR[6]}"),
+        [
+            Case("from within, outwards", "client", FAR_OTHER, 80, "proxy OUT"),
+            Case("from within, excluded", "client", FAR, 80, "direct"),
+            Case("from within, to the pod", "client", POD, APP, "proxy OUT"),
+            Case("from outside", "outside", POD_SIDE, APP, "proxy IN"),
+            Case("outbound by the app", "pod", FAR_OTHER, 80, "proxy OUT"),
+        ],
+    ),
+    "virtual interfaces, tproxy": (
+        (
+            *("--virtual-interfaces", "eth0", "--mode", "tproxy"),
+            *("--include-outbound-cidrs", "198.51.100.0/24,2001:db8:1::/64"),
+        ),
+        [
+            Case("from within, outwards", "client", FAR_OTHER, 80, "proxy OUT"),
+            Case("from within, elsewhere", "client", FAR, 80, "direct"),
+            Case("from within, to the pod", "client", POD, APP, "direct"),
+            Case("from outside", "outside", POD_SIDE, APP, "proxy IN"),
+        ],
+    ),
     "IPv4 only": (
         ("--ip-families", "ipv4"),
         [
@@ -267,12 +396,18 @@ class World(NamedTuple):
 def world() -> Iterator[Pod]:
     """One pod for all cases: each case installs, and what it installs replaces the last."""
     with new_pod() as made:
+        made.pod.resolv_conf(f"nameserver {OUTSIDE[4]}\nnameserver {OUTSIDE[6]}\n")
+        made.pod.forward()
         recorders = [
             Recorder(made.pod, *POD_PORTS, 25001, 25006),
-            Recorder(made.pod, APP, protocol="udp"),
+            Recorder(made.pod, APP, 53, protocol="udp"),
+            # Where istio-agent's and others' are: an answer must come from where it was asked.
+            Recorder(made.pod, DNS, protocol="udp", on=LOCALHOST, uid=PROXY_UID),
+            Recorder(made.pod, DNS),
             Recorder(made.outside, *OUTSIDE_PORTS),
-            Recorder(made.outside, 80, protocol="udp"),
+            Recorder(made.outside, 80, 53, protocol="udp"),
             Recorder(made.client, 80),
+            Recorder(made.client, 53, protocol="udp"),
         ]
         yield made
         for recorder in recorders:
@@ -287,6 +422,7 @@ def test_every_connection_meets_its_fate(world: Pod, path: RulePath, name: str) 
     ports = {
         "proxy IN": 25006 if changed else INBOUND,
         "proxy OUT": 25001 if changed else OUTBOUND,
+        "proxy DNS": DNS,
     }
     wrong = [
         f"{case.what} (IPv{version}): {found}, not {case.expect}"
@@ -310,6 +446,7 @@ def _fate(world: Pod, case: Case, version: int, ports: dict[str, int]) -> str:
         mark=case.mark,
         source=case.source[version] if case.source else "",
         protocol=case.protocol,
+        transparent=case.transparent,
     )
     if "error" in answer:
         return str(answer["error"])
@@ -319,6 +456,7 @@ def _fate(world: Pod, case: Case, version: int, ports: dict[str, int]) -> str:
     fate = (
         names.get(answer["port"], f"port {answer['port']}") if answer["who"] == "pod" else "direct"
     )
-    if fate != "direct" and answer["original"] != endpoint(to, case.port):
+    is_tcp = case.protocol == "tcp"
+    if is_tcp and fate != "direct" and answer["original"] != endpoint(to, case.port):
         return f"{fate} with the original destination {answer['original']}"
     return fate

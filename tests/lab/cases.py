@@ -40,13 +40,53 @@ CASES: dict[str, dict[str, str]] = {
     "one-family-included": {"include_outbound_cidrs": "0.0.0.0/0,fd00::/8"},
     "nothing-inbound": {"include_inbound_ports": ""},
     "nothing-outbound": {"include_outbound_cidrs": ""},
+    "tproxy": {"mode": "tproxy"},
+    "tproxy-other": {
+        "mode": "tproxy",
+        "tproxy_mark": "0x77",
+        "tproxy_route_table": "200",
+        "include_inbound_ports": "80,8000-8100",
+        "exclude_interfaces": "eth1",
+        "virtual_interfaces": "vnet+",
+    },
+    "mode-none": {"mode": "none"},
+    "dns-all": {"capture_dns": "all", "dns_port": "5353", "exempt_mark": "0x539"},
+    "dns-resolv-conf": {
+        "capture_dns": "resolv-conf",
+        "exclude_outbound_cidrs": "10.96.0.0/16",
+        "exclude_outbound_uids": "0",
+        "exclude_outbound_owner_groups": "7",
+        "exclude_interfaces": "eth1",
+    },
+    "owner-groups": {
+        "include_outbound_owner_groups": "2000,3000-3010",
+        "exclude_outbound_owner_groups": "2000,1337",
+        "capture_dns": "all",
+    },
+    "virtual": {
+        "virtual_interfaces": "docker0,vnet+",
+        "include_outbound_cidrs": "10.0.0.0/8,fd00::/8",
+        "include_outbound_ports": "443",
+        "exclude_outbound_ports": "22",
+    },
+    "drop-invalid": {"drop_invalid": "true", "exclude_interfaces": "eth1"},
 }
+
+
+RESOLV_CONF = """\
+search example.org
+nameserver 10.0.0.53
+nameserver fd00::53
+options ndots:5
+"""
+"""What the namespaces of tests read as their resolv.conf."""
 
 
 def flags(case: str) -> list[str]:
     """Give a case's settings as flags."""
-    return [
-        word
-        for key, value in CASES[case].items()
-        for word in (f"--{key.replace('_', '-')}", value)
-    ]
+    return [word for key, value in CASES[case].items() for word in _option(key, value)]
+
+
+def _option(key: str, value: str) -> tuple[str, ...]:
+    flag = f"--{key.replace('_', '-')}"
+    return (flag,) if value == "true" else (flag, value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import secrets
+import shutil
 import subprocess
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -37,6 +38,16 @@ class Namespace:
         self._stack: list[int] = []
         with self, IPRoute() as here:
             here.link("set", index=1, state="up")
+
+    def resolv_conf(self, text: str) -> None:
+        """Say what its processes read as resolv.conf, where ip-netns(8) has it."""
+        path = self._etc / "resolv.conf"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    @property
+    def _etc(self) -> Path:
+        return Path("/etc/netns", self.name)
 
     def __enter__(self) -> Self:
         self._stack.append(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
@@ -77,10 +88,16 @@ class Namespace:
             for gateway in gateways:
                 here.route("add", dst="::/0" if ":" in gateway else "0.0.0.0/0", gateway=gateway)
 
+    def forward(self) -> None:
+        """Pass on what is for somebody else, as a host of VMs does."""
+        self.sysctl("ipv4/ip_forward", "1")
+        self.sysctl("ipv6/conf/all/forwarding", "1")
+
     def remove(self) -> None:
         """Take the namespace and all in it away."""
         os.close(self._descriptor)
         netns.remove(self.name)
+        shutil.rmtree(self._etc, ignore_errors=True)
 
 
 def cable(one: Namespace, one_name: str, other: Namespace, other_name: str) -> None:

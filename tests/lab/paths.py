@@ -74,7 +74,9 @@ def done_well(*arguments: str, namespace: Namespace | None = None) -> Done:
 
 
 def dump(namespace: Namespace) -> str:
-    """Give every rule and chain in a namespace, in all languages, without counters and dates.
+    """Give every rule and chain in a namespace, in all languages, and how it routes.
+
+    Counters and dates are left out.
 
     Tables of iptables-legacy that hold nothing are left out: the kernel makes them when they
     are first used and keeps them until the namespace ends.
@@ -88,6 +90,16 @@ def dump(namespace: Namespace) -> str:
                 not line.endswith(" ACCEPT") for line in policies
             ):
                 parts.append("\n".join([tool, *lines]))
+    parts.append("table of routes")
+    for family in ("-4", "-6"):
+        for what in (
+            ("rule",),
+            ("route", "show", "table", "all"),
+            ("address", "show", "dev", "lo"),
+        ):
+            lines = namespace.run("ip", family, *what).splitlines()
+            # Of itself the kernel makes these, when an interface has been up for a while.
+            parts += [line for line in lines if "fe80:" not in line and "multicast" not in line]
     return "\n".join(parts)
 
 

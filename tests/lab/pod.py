@@ -45,8 +45,6 @@ class Pod:
         pod.default_route(OUTSIDE[4], OUTSIDE[6])
         client.default_route(POD[4], POD[6])
         outside.default_route(POD_SIDE[4], POD_SIDE[6])
-        # As Istio does: a proxy that hands over IPv6 connections binds this address.
-        pod.address("lo", "::6/128")
 
 
 @contextmanager

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from tests.lab.netns import Namespace
 
 _SO_ORIGINAL_DST = 80
+_TRANSPARENT = {
+    socket.AF_INET: (socket.SOL_IP, 19),
+    socket.AF_INET6: (socket.IPPROTO_IPV6, 75),
+}
+"""IP_TRANSPARENT and IPV6_TRANSPARENT of linux/in.h and linux/in6.h."""
 _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
@@ -43,14 +48,28 @@ def original_destination(connection: socket.socket) -> str:
         return "-"
 
 
+def make_transparent(made: socket.socket) -> None:
+    """Let a socket have addresses that are not this host's, and be found by TPROXY."""
+    made.setsockopt(*_TRANSPARENT[made.family], 1)
+
+
 class Recorder:
     """Listens in a namespace and answers each connection with one line of JSON about itself.
 
     ``who`` is the namespace's role, ``port`` the one listened on, ``original`` what
     SO_ORIGINAL_DST says, ``peer`` the other end. UDP gets the same answer to any datagram.
+    Listeners are transparent, as a proxy's are that takes connections by TPROXY.
     """
 
-    def __init__(self, namespace: Namespace, *ports: int, protocol: str = "tcp") -> None:
+    def __init__(
+        self,
+        namespace: Namespace,
+        *ports: int,
+        protocol: str = "tcp",
+        on: dict[int, str] | None = None,
+        uid: int = 0,
+    ) -> None:
+        """Listen on ports of all addresses, or of one in each family, as a user."""
         self._who = namespace.role
         self._selector = selectors.DefaultSelector()
         self._wake, woken = socket.socketpair()
@@ -58,19 +77,21 @@ class Recorder:
         kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
         with namespace:
             for port in ports:
-                for family in _FAMILY.values():
-                    listener = self._listen(family, kind, port)
+                for number, family in _FAMILY.items():
+                    listener = self._listen(family, kind, ((on or {}).get(number, ""), port), uid)
                     self._selector.register(listener, selectors.EVENT_READ, port)
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
 
     @staticmethod
-    def _listen(family: int, kind: int, port: int) -> socket.socket:
-        listener = socket.socket(family, kind)
+    def _listen(family: int, kind: int, at: tuple[str, int], uid: int) -> socket.socket:
+        with as_user(uid, uid):
+            listener = socket.socket(family, kind)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind(("", port))
+        make_transparent(listener)
+        listener.bind(at)
         if kind == socket.SOCK_STREAM:
             listener.listen(64)
         return listener
@@ -139,6 +160,7 @@ def connect(
     mark: int = 0,
     source: str = "",
     protocol: str = "tcp",
+    transparent: bool = False,
     timeout_s: float = 2.0,
 ) -> dict[str, Any]:
     """Connect and give what the recorder at the other end says, or ``{"error": ...}``."""
@@ -147,6 +169,8 @@ def connect(
         client = socket.socket(_FAMILY[version(to)], kind)
     with client:
         client.settimeout(timeout_s)
+        if transparent:
+            make_transparent(client)
         if mark:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
         try:

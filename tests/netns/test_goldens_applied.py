@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lab.cases import CASES, GOLDENS, flags
+from tests.lab.cases import CASES, GOLDENS, RESOLV_CONF, flags
 from tests.lab.netns import namespaces
 from tests.lab.paths import RULE_PATHS, RulePath, done_well, dump
 
@@ -25,9 +25,15 @@ def test_iptables_prints_back_what_it_was_given(case: str, variant: str) -> None
 
 
 def _rules_by_chain(text: str) -> list[str]:
-    """Give the rules in order within their chains, and the chains by name, as tools sort them."""
-    rules = [line for line in text.splitlines() if line.startswith("-A ")]
-    return sorted(rules, key=lambda line: line.split()[1])
+    """Give the rules in order within their chains, tables and chains by name: tools differ."""
+    rules, table = [], ""
+    for line in text.splitlines():
+        if line.startswith("*"):
+            table = line[1:]
+        elif line.startswith("-A "):
+            rules.append((table, line))
+    ordered = sorted(rules, key=lambda rule: (rule[0], rule[1].split()[1]))
+    return [f"{table} {line}" for table, line in ordered]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -41,6 +47,7 @@ def test_nft_takes_it(case: str) -> None:
 def test_it_is_installed_twice_and_removed_without_residue(case: str, path: RulePath) -> None:
     families = () if "ip_families" in CASES[case] else ("--ip-families", "dual")
     with namespaces("golden") as (namespace,):
+        namespace.resolv_conf(RESOLV_CONF)
         before = dump(namespace)
         install = ("install", *path.flags, *flags(case), *families, "--output", "json")
         assert done_well(*install, namespace=namespace).json["changed"]

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-import random
 import signal
-import subprocess
-import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -162,57 +159,6 @@ def test_dry_run_touches_nothing(pod: Pod, rule_path: RulePath) -> None:
     assert pod.pod.run("cat", "/proc/net/ip_tables_names") == legacy_before
 
 
-def test_no_connection_escapes_while_rules_are_replaced(pod: Pod, rule_path: RulePath) -> None:
-    """Two configurations take turns; both capture what the prober does."""
-    one = ("--exclude-outbound-ports", "3000")
-    other = ("--exclude-outbound-ports", "4000-4100", "--exclude-inbound-ports", "5")
-    done_well("install", *rule_path.flags, *one, namespace=pod.pod)
-    escaped: list[object] = []
-    tried = 0
-    finished = threading.Event()
-    with recorder(pod.pod, 15001), recorder(pod.outside, 80):
-
-        def change() -> None:
-            for turn in range(20):
-                flags = other if turn % 2 == 0 else one
-                done_well("install", *rule_path.flags, *flags, namespace=pod.pod)
-            finished.set()
-
-        changer = threading.Thread(target=change)
-        changer.start()
-        while not finished.is_set():
-            answer = connect(pod.pod, FAR[4], 80, uid=0, gid=0)
-            tried += 1
-            if answer.get("port") != 15001:
-                escaped.append(answer)
-        changer.join()
-    assert not escaped
-    assert tried > 50
-
-
-def test_killed_at_any_instant_it_converges(pod: Pod, rule_path: RulePath) -> None:
-    """Killed while changing from one configuration to another; the next run sets it right."""
-    dice = random.Random(rule_path.name)
-    flags = (_BUSY_FLAGS, ("--include-inbound-ports", "80,443"))
-    before = dump(pod.pod)
-    done_well("install", *rule_path.flags, *flags[0], namespace=pod.pod)
-    wanted = dump(pod.pod)
-    for turn in range(12):
-        process = subprocess.Popen(
-            [PROGRAM, "install", "--netns", pod.pod.path, *rule_path.flags, *flags[turn % 2]],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            process_group=0,
-        )
-        time.sleep(dice.uniform(0.02, 0.09))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    done_well("install", *rule_path.flags, *flags[0], namespace=pod.pod)
-    assert dump(pod.pod) == wanted
-    done_well("uninstall", namespace=pod.pod)
-    assert dump(pod.pod) == before
-
-
 def test_a_failing_second_family_undoes_the_first(
     pod: Pod, tmp_path: Path, rule_path: RulePath
 ) -> None:
@@ -295,20 +241,6 @@ def test_iptables_legacy_does_not_wait_for_the_hosts_lock(pod: Pod) -> None:
     with open("/run/xtables.lock", "w", encoding="ascii") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         done_well("install", *IPTABLES_LEGACY.flags, "--timeout", "5", namespace=pod.pod)
-
-
-def test_many_at_once_in_one_namespace(pod: Pod, rule_path: RulePath) -> None:
-    """All succeed, and what is there is what one of them meant."""
-    choices = [("--inbound-port", str(20000 + n)) for n in range(4)] * 2
-    processes = [
-        subprocess.Popen(
-            [PROGRAM, "install", "--netns", pod.pod.path, *rule_path.flags, *flags],
-            stdout=subprocess.DEVNULL,
-        )
-        for flags in choices
-    ]
-    assert [process.wait(timeout=60) for process in processes] == [0] * len(choices)
-    assert done_well("status", namespace=pod.pod).stdout.startswith("in-sync")
 
 
 def test_in_its_own_namespace_it_needs_no_path(pod: Pod, rule_path: RulePath) -> None:

@@ -8,7 +8,6 @@ from hypothesis import reject
 from hypothesis import strategies as st
 
 from interceptor.errors import ConfigError
-from interceptor.facts import HostFacts
 from interceptor.model import (
     Accept,
     Action,
@@ -39,7 +38,7 @@ from interceptor.model import (
 from interceptor.names import ChainType, Family, Hook
 from interceptor.sheets.build import build
 from interceptor.values import Ids, Interfaces, Mark, Marks, Networks, Ports
-from tests.unit.common import config
+from tests.unit.common import FACTS, config
 
 if TYPE_CHECKING:
     from interceptor.sheets.sheet import Sheet
@@ -104,6 +103,15 @@ settings = st.fixed_dictionaries(
         "exclude_outbound_cidrs": networks.map(str),
         "exclude_outbound_uids": ids.map(str),
         "exclude_interfaces": interfaces.map(str),
+        "virtual_interfaces": interfaces.map(str),
+        "include_outbound_owner_groups": st.one_of(st.just("*"), ids.map(str)),
+        "exclude_outbound_owner_groups": ids.map(str),
+        "mode": st.sampled_from(["redirect", "tproxy", "none"]),
+        "capture_dns": st.sampled_from(["off", "resolv-conf", "all"]),
+        "dns_port": port.map(str),
+        "drop_invalid": st.sampled_from(["true", "false"]),
+        "tproxy_mark": st.integers(1, 2**32 - 1).map(str),
+        "tproxy_route_table": st.integers(1, 252).map(str),
         "ip_families": st.sampled_from(["ipv4", "ipv6", "dual"]),
         "loopback_cidr": st.sampled_from(["127.0.0.1/32", "127.0.0.0/8", "127.0.0.0/24"]),
     },
@@ -114,7 +122,7 @@ settings = st.fixed_dictionaries(
 def rules(sheet: Sheet, chosen: dict[str, str]) -> Ruleset:
     """Build what settings mean; those that contradict one another are no example."""
     try:
-        return build(sheet, config(**chosen), HostFacts())
+        return build(sheet, config(**chosen), FACTS)
     except ConfigError as error:
         if any(refusal.why in error.message for refusal in sheet.refuse):
             reject()

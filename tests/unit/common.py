@@ -8,6 +8,7 @@ from interceptor.facts import HostFacts
 from interceptor.layers import DEFAULTS, Layer, resolve
 from interceptor.sheets.build import build
 from interceptor.sheets.loader import load
+from interceptor.values import Networks
 
 if TYPE_CHECKING:
     from interceptor.config import Config
@@ -37,6 +38,10 @@ INTERCEPTOR_MINE_IN = [
 """A small sheet of somebody's own, to change one thing in."""
 
 
+FACTS = HostFacts(resolvers=Networks.parse("10.0.0.53,fd00::53"))
+"""A host with both families, whose processes ask a resolver of each; see ``cases.RESOLV_CONF``."""
+
+
 def config(**settings: str) -> Config:
     """Give the defaults with some settings, as text."""
     return resolve([DEFAULTS, Layer(settings, lambda key: f"test: {key}")]).config
@@ -44,4 +49,4 @@ def config(**settings: str) -> Config:
 
 def rules(sheet: str = "sidecar", **settings: str) -> Ruleset:
     """Build a sheet for a host with both families."""
-    return build(load(sheet), config(**settings), HostFacts())
+    return build(load(sheet), config(**settings), FACTS)

@@ -20,11 +20,7 @@ from tests.lab.cases import CASES, GOLDENS
 from tests.unit.common import rules
 
 _ONLY_FOREIGN = {
-    "Accept",
-    "ConnectionState",
     "Continue",
-    "Drop",
-    "SourcePort",
     "Unreadable",
     "UnreadableAction",
 }

@@ -20,7 +20,7 @@ _ORDER = [
     {"model"},
     {"record", "parse"},
     {"sheets", "render", "analysis"},
-    {"sources"},
+    {"sources", "istio"},
     {"system"},
     {"backends"},
     {"operations"},

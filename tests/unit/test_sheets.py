@@ -165,11 +165,14 @@ def test_a_default_may_be_a_list(tmp_path: Path, capsys: pytest.CaptureFixture[s
 )
 def test_beyond_takes_away_but_leaves_everything(expression: str, value: str) -> None:
     sheet = read(SHEET, "mine.toml")
-    assert str(Vocabulary.of(config(), sheet).set(Kind.PORTS, expression)) == value
+    assert (
+        str(Vocabulary.of(config(), sheet, HostFacts(), Family.INET).set(Kind.PORTS, expression))
+        == value
+    )
 
 
 def test_within_and_outside_sort_networks() -> None:
-    vocabulary = Vocabulary.of(config(), read(SHEET, "mine.toml"))
+    vocabulary = Vocabulary.of(config(), read(SHEET, "mine.toml"), HostFacts(), Family.INET)
     some = "127.1.0.0/16 + 10.0.0.0/8 + ::1/128"
     loopback = "127.0.0.0/8 + ::1/128"
     within = vocabulary.set(Kind.NETWORKS, f"{some} within {loopback}")

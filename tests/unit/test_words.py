@@ -72,7 +72,7 @@ _READ = [
     ),
     ("-m mark --mark 0x5/0xff -j DROP", Rule((PacketMark(Marks((Mark(5, 255),))),), Drop())),
     (
-        "-m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
+        "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
         Rule((ConnectionState(("ESTABLISHED", "RELATED")),), Accept()),
     ),
     (
@@ -106,8 +106,8 @@ _KEPT = [
         Drop(),
     ),
     (
-        "-p tcp -m tcp --tcp-flags SYN,RST SYN -j DROP",
-        (_TCP, Unreadable("-m tcp --tcp-flags SYN,RST SYN")),
+        "-p tcp -m tcp --tcp-option 3 -j DROP",
+        (_TCP, Unreadable("-m tcp --tcp-option 3")),
         Drop(),
     ),
     ("-f -j DROP", (Unreadable("-f"),), Drop()),

@@ -1,155 +1,33 @@
-"""One row for each setting: its flag, environment variable, file key, default and help.
-
-A value always starts as text, from whichever source, and goes through the row's ``parse``. The
-sources are layers, weakest first: defaults, the sheet's defaults, ``--config``, the environment,
-flags. To add a setting, add a field to ``Config`` and a row here.
-"""
+"""The table of settings: to add one, add a field to ``Config`` and a row here."""
 
 from __future__ import annotations
-
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import msgspec
 
 from interceptor.config import (
     OWN_NETNS,
     BackendChoice,
-    Config,
+    DnsCapture,
     FamilyChoice,
+    Mode,
     Output,
     VariantChoice,
 )
+from interceptor.settings.parsers import (
+    one_of,
+    parse_loopback,
+    parse_mark,
+    parse_port,
+    parse_seconds,
+    parse_switch,
+    parse_table,
+    parse_text,
+    some,
+)
+from interceptor.settings.setting import Scope, Setting
 from interceptor.values import Accounts, Interfaces, Marks, Networks, Ports
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from ipaddress import IPv4Network
-
-ENVIRONMENT_PREFIX = "INTERCEPTOR_"
-
-
-class Scope(StrEnum):
-    """What a setting is about, which decides the commands that offer it."""
-
-    POLICY = "policy"
-    """What is intercepted: every command that builds rules; recorded at install."""
-    HOST = "host"
-    """Where rules go: commands that read or change a kernel."""
-    RUN = "run"
-    """How this one run behaves: every command."""
-    INSTALL = "install"
-    """What only ``install`` does."""
-
-
-class Setting(msgspec.Struct, frozen=True, kw_only=True):
-    """One row: ``parse`` takes text and raises ``ValueError`` with half a sentence."""
-
-    name: str
-    default: str
-    parse: Callable[[str], Any]
-    help: str
-    metavar: str
-    scope: Scope = Scope.POLICY
-
-    @property
-    def flag(self) -> str:
-        """The long option."""
-        return "--" + self.name.replace("_", "-")
-
-    @property
-    def environment(self) -> str:
-        """The environment variable."""
-        return ENVIRONMENT_PREFIX + self.name.upper()
-
-    @property
-    def is_switch(self) -> bool:
-        """Whether the flag stands without a value."""
-        return self.parse is parse_switch
-
-
-E_ = TypeVar("E_", bound=StrEnum)
-
-
-def one_of(choice: type[E_]) -> Callable[[str], E_]:
-    """Make a parser for one of an enumeration's words."""
-
-    def parse(text: str) -> E_:
-        try:
-            return choice(text)
-        except ValueError:
-            raise ValueError(f"{text!r} is none of {', '.join(choice)}") from None
-
-    return parse
-
-
-def parse_port(text: str) -> int:
-    """Read one port."""
-    if not text:
-        raise ValueError("a port is needed, not an empty value")
-    return Ports.parse_number(text)
-
-
-def parse_switch(text: str) -> bool:
-    """Read yes or no."""
-    match text.lower():
-        case "true" | "yes" | "on" | "1":
-            return True
-        case "false" | "no" | "off" | "0":
-            return False
-        case _:
-            raise ValueError(f"{text!r} is neither true nor false")
-
-
-_LONGEST_S = 86_400.0
-
-
-def parse_seconds(text: str) -> float:
-    """Read a positive number of seconds, at most a day."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is no number of seconds") from None
-    if not 0 < seconds <= _LONGEST_S:
-        raise ValueError(f"{text!r} is no positive number of seconds, or more than a day")
-    return seconds
-
-
-def parse_text(text: str) -> str:
-    """Read a text that may not be empty and can be shown on one line."""
-    if not text.strip():
-        raise ValueError("a value is needed, not an empty one")
-    if not text.isprintable():
-        raise ValueError(f"{text!r} has characters that do not print")
-    return text
-
-
-def parse_loopback(text: str) -> IPv4Network:
-    """Read an IPv4 network inside 127.0.0.0/8."""
-    networks = Networks.parse(text)
-    if len(networks.ip) != 1 or networks.ip6 or not networks.ip[0].is_loopback:
-        raise ValueError(f"{text!r} is not one network within 127.0.0.0/8")
-    return networks.ip[0]
-
-
-S = TypeVar("S", Ports, Networks)
-
-
-def some(parse: Callable[[str], S]) -> Callable[[str], S]:
-    """Make a parser for an exclusion, where everything is surely a mistake."""
-
-    def parse_some(text: str) -> S:
-        value = parse(text)
-        if value.is_everything:
-            raise ValueError(f"{text!r} excludes everything: empty the include list instead")
-        return value
-
-    return parse_some
-
 
 PORTS, CIDRS, IDS, NAMES = "PORTS", "CIDRS", "IDS", "NAMES"
 
-_ROWS = (
+ROWS = (
     Setting(
         name="sheet",
         default="sidecar",
@@ -177,6 +55,20 @@ _ROWS = (
         parse=parse_port,
         metavar="PORT",
         help="the proxy's own tunnel listener (HBONE), reached directly",
+    ),
+    Setting(
+        name="dns_port",
+        default="15053",
+        parse=parse_port,
+        metavar="PORT",
+        help="where the proxy takes DNS queries, if they are captured",
+    ),
+    Setting(
+        name="mode",
+        default="redirect",
+        parse=one_of(Mode),
+        metavar="|".join(Mode),
+        help="how inbound connections get to the proxy: new destination, as they are, not at all",
     ),
     Setting(
         name="proxy_uid",
@@ -249,11 +141,46 @@ _ROWS = (
         help="users whose outbound connections are never captured",
     ),
     Setting(
+        name="include_outbound_owner_groups",
+        default="*",
+        parse=Accounts.parse,
+        metavar=IDS,
+        help="groups whose outbound connections are captured, the others' are not",
+    ),
+    Setting(
+        name="exclude_outbound_owner_groups",
+        default="",
+        parse=some(Accounts.parse),
+        metavar=IDS,
+        help="groups whose outbound connections are never captured",
+    ),
+    Setting(
         name="exclude_interfaces",
         default="",
         parse=Interfaces.parse,
         metavar=NAMES,
         help="interfaces that are never captured; eth+ is every name that begins so",
+    ),
+    Setting(
+        name="virtual_interfaces",
+        default="",
+        parse=Interfaces.parse,
+        metavar=NAMES,
+        help="interfaces to VMs or containers within: what comes in by them counts as outbound",
+    ),
+    Setting(
+        name="capture_dns",
+        default="off",
+        parse=one_of(DnsCapture),
+        metavar="|".join(DnsCapture),
+        help="queries to the resolvers of /etc/resolv.conf, or all, go to the proxy's DNS port",
+    ),
+    Setting(
+        name="drop_invalid",
+        default="false",
+        parse=parse_switch,
+        metavar="",
+        help="drop incoming packets conntrack has no use for, before they reset a connection",
     ),
     Setting(
         name="ip_families",
@@ -268,6 +195,20 @@ _ROWS = (
         parse=parse_loopback,
         metavar="CIDR",
         help="what counts as localhost for IPv4",
+    ),
+    Setting(
+        name="tproxy_mark",
+        default="1337",
+        parse=parse_mark,
+        metavar="MARK",
+        help="the mark of connections the proxy makes in a client's name, in mode tproxy",
+    ),
+    Setting(
+        name="tproxy_route_table",
+        default="133",
+        parse=parse_table,
+        metavar="TABLE",
+        help="the routing table that keeps packets of that mark here",
     ),
     Setting(
         name="backend",
@@ -334,26 +275,3 @@ _ROWS = (
         scope=Scope.INSTALL,
     ),
 )
-
-SETTINGS: Mapping[str, Setting] = {row.name: row for row in _ROWS}
-
-
-def show(value: object) -> str:
-    """Write a value as text that its setting's ``parse`` takes back."""
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case float():
-            return f"{value:g}"
-        case _:
-            return str(value)
-
-
-def recorded_settings(config: Config) -> dict[str, str]:
-    """Give what of a policy is not default, as text, for the record of an installation."""
-    recorded = {}
-    for row in _ROWS:
-        value = getattr(config, row.name)
-        if row.scope is Scope.POLICY and value != row.parse(row.default):
-            recorded[row.name] = show(value)
-    return recorded

@@ -1,0 +1,112 @@
+"""Which rules in built-in chains are ours, or were left there by another mesh's init.
+
+Pure. A chain is ours by its name, and a rule in a chain of others' if it calls one of ours. The
+rules of istio-iptables are not all so: some stand in the built-in chains by themselves, without a
+comment. They are known by their exact form, beside a rule that calls one of its chains.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from interceptor.dialect import ISTIO_PREFIX
+from interceptor.model import (
+    ConnectionMark,
+    Destination,
+    Gid,
+    InInterface,
+    OutInterface,
+    PacketMark,
+    Protocol,
+    RestoreMark,
+    Return,
+    SaveMark,
+    SetMark,
+    Uid,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from interceptor.dialect import Ownership
+    from interceptor.model import Chain, Rule, Table
+
+_ISTIO_OWN_CALL = 1338
+"""The mark istio-iptables gives to what the proxy sends to its own pod."""
+
+
+class OwnRules:
+    """Says of each rule in a table's built-in chains whether it is ours.
+
+    Args:
+        table: of iptables, as it is or as it should be.
+        ownership: the names by which our chains are known.
+    """
+
+    def __init__(self, table: Table | None, ownership: Ownership) -> None:
+        self._ownership = ownership
+        self._chains = {chain.name: chain for chain in table.chains} if table else {}
+        self._is_istio = any(name.startswith(ISTIO_PREFIX) for name in self._chains)
+        self._interfaces = set(self._left_out()) if self._is_istio else set[str]()
+
+    def of(self, name: str) -> tuple[bool, ...]:
+        """Say it of each rule of a chain, in order."""
+        chain = self._chains.get(name)
+        return tuple(map(self._is_ours, chain.rules)) if chain else ()
+
+    def _is_ours(self, rule: Rule) -> bool:
+        return self._is_sure(rule) or interface_left_out(rule) in self._interfaces
+
+    def _is_sure(self, rule: Rule) -> bool:
+        if self._ownership.owns_chain(rule.target or ""):
+            return True
+        return self._is_istio and not rule.why and _is_istios(rule)
+
+    def _left_out(self) -> Iterator[str]:
+        """Give the interfaces istio-iptables leaves out: a rule for one has no mark of its own."""
+        for chain in self._chains.values():
+            if self._ownership.owns_chain(chain.name):
+                continue
+            if all(map(interface_left_out, chain.rules)):
+                yield from map(interface_left_out, chain.rules)
+            else:
+                yield from self._beside(chain)
+
+    def _beside(self, chain: Chain) -> Iterator[str]:
+        """Give those whose rules are followed or preceded by a sure one, with nothing between."""
+        for rules in (chain.rules, chain.rules[::-1]):
+            waiting: list[str] = []
+            for rule in rules:
+                if name := interface_left_out(rule):
+                    waiting.append(name)
+                else:
+                    if self._is_sure(rule):
+                        yield from waiting
+                    waiting = []
+
+
+def interface_left_out(rule: Rule) -> str:
+    """Give the interface of a rule that only says: nothing is done for this one; else ``""``."""
+    if rule.why or rule.action != Return():
+        return ""
+    match rule.matches:
+        case (InInterface(interfaces) | OutInterface(interfaces) as match,) if not match.negated:
+            return interfaces.names[0]
+    return ""
+
+
+def _is_istios(rule: Rule) -> bool:
+    """Whether it is, to the word, one istio-iptables puts into mangle for TPROXY."""
+    kinds = {(type(match), match.negated) for match in rule.matches}
+    tcp, by_lo = (Protocol, False), (OutInterface, False)
+    match rule.action:
+        case SaveMark():
+            return kinds == {tcp, (PacketMark, False)}
+        case RestoreMark():
+            return kinds == {tcp, (ConnectionMark, False)}
+        case Return():
+            return kinds == {tcp, by_lo, (PacketMark, False)}
+        case SetMark(mark) if mark == _ISTIO_OWN_CALL:
+            to = {tcp, by_lo, (Destination, True)}
+            return kinds in (to | {(Uid, False)}, to | {(Gid, False)})
+    return False

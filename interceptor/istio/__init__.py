@@ -1,0 +1,1 @@
+"""The command line of today's istio-iptables: its options, how it reads them, what they mean."""

@@ -1,0 +1,34 @@
+"""The ids of users and groups by name, as this host knows them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def user_ids(names: Iterable[str]) -> dict[str, int]:
+    """Give the ids of those names that are users here."""
+    import pwd
+
+    ids = {}
+    for name in names:
+        try:
+            ids[name] = pwd.getpwnam(name).pw_uid
+        except KeyError:
+            continue
+    return ids
+
+
+def group_ids(names: Iterable[str]) -> dict[str, int]:
+    """Give the ids of those names that are groups here."""
+    import grp
+
+    ids = {}
+    for name in names:
+        try:
+            ids[name] = grp.getgrnam(name).gr_gid
+        except KeyError:
+            continue
+    return ids

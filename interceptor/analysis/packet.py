@@ -12,10 +12,11 @@ Address = IPv4Address | IPv6Address
 
 
 class Packet(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a rule can look at.
+    """All that a rule can look at, or change.
 
     ``uid`` and ``gid`` are those of the socket that sends it, ``None`` where no socket of this
-    host does; an interface is ``""`` at a hook that has none.
+    host does; an interface is ``""`` at a hook that has none. ``zone`` is conntrack's, ``None`` as
+    long as no rule has said which.
     """
 
     protocol: str
@@ -30,6 +31,7 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
     in_interface: str = ""
     out_interface: str = ""
     state: str = "NEW"
+    zone: int | None = None
 
     @property
     def family(self) -> Family:

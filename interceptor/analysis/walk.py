@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, assert_never
 
 import msgspec
@@ -16,12 +17,21 @@ from interceptor.analysis.packet import (
     Transparent,
     Unknown,
 )
-from interceptor.names import ChainType, Hook
+from interceptor.names import LOOPBACK_INTERFACE, ChainType, Family, Hook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from interceptor.analysis.packet import Address
     from interceptor.values import Interfaces, Marks, Networks
+
+_TRANSLATED = ("NEW", "RELATED")
+"""States in which a packet is a connection's first (nf_nat_inet_fn in nf_nat_core.c)."""
+_LOCALHOST: dict[Family, Address] = {
+    Family.IP: IPv4Address("127.0.0.1"),
+    Family.IP6: IPv6Address("::1"),
+}
+"""Where a redirect takes what this host sends (nf_nat_redirect.c)."""
 
 
 class Visit(msgspec.Struct, frozen=True):
@@ -34,31 +44,70 @@ class Visit(msgspec.Struct, frozen=True):
 
 
 class Walk(msgspec.Struct, frozen=True):
-    """What becomes of a packet at a hook, and the rules that made it so."""
+    """What becomes of a packet at a hook, the rules that made it so, and what they changed in it.
+
+    ``packet`` is as rules left it; its addresses are the old ones, whatever became of it.
+    """
 
     fate: Fate
     path: tuple[Visit, ...]
+    packet: Packet
 
 
 def walk(ruleset: model.Ruleset, hook: Hook, packet: Packet, language: str = "") -> Walk:
     """Follow a packet through every base chain at a hook, lowest priority number first.
 
-    Translation is done once: after a redirect, or once a socket has the packet, no further nat
-    chain is asked. Of rules for one language alone those of ``language`` are asked, or all.
+    Translation is done once, for a connection's first packet: after a redirect, or once a socket
+    has it, no further nat chain is asked. Of rules that are for one language alone those for
+    ``language`` are asked, or all of them.
     """
+    return _follow(ruleset, hook, packet, language, asks_nat=packet.state in _TRANSLATED)
+
+
+def walk_sent(ruleset: model.Ruleset, packet: Packet, language: str = "") -> Walk:
+    """Follow a packet that this host sends, and if it stays here, as it comes in again by ``lo``.
+
+    There it meets no nat chain, and its sender is forgotten.
+    """
+    sent = walk(ruleset, Hook.OUTPUT, packet, language)
+    match sent.fate:
+        case Redirected(port):
+            to, to_port = _LOCALHOST[packet.family], port
+        case Direct() if packet.out_interface == LOOPBACK_INTERFACE:
+            to, to_port = packet.destination, packet.destination_port
+        case _:
+            return sent
+    arriving = msgspec.structs.replace(
+        sent.packet,
+        destination=to,
+        destination_port=to_port,
+        uid=None,
+        gid=None,
+        in_interface=LOOPBACK_INTERFACE,
+        out_interface="",
+    )
+    arrived = _follow(ruleset, Hook.PREROUTING, arriving, language, asks_nat=False)
+    if isinstance(arrived.fate, Direct):
+        return sent
+    return Walk(arrived.fate, sent.path + arrived.path, arrived.packet)
+
+
+def _follow(
+    ruleset: model.Ruleset, hook: Hook, packet: Packet, language: str, *, asks_nat: bool
+) -> Walk:
     bases = sorted(_bases(ruleset, hook, packet), key=lambda pair: pair[2])
     walker = _Walker(packet, language)
     fate: Fate = Direct()
     for table, chain, _ in bases:
-        translated = isinstance(fate, Redirected | Transparent)
-        if translated and chain.base and chain.base.type is ChainType.NAT:
+        if not asks_nat and chain.base and chain.base.type is ChainType.NAT:
             continue
         found = walker.base(table, chain)
-        if isinstance(found, Dropped | Unknown):
-            return Walk(found, tuple(walker.path))
-        if isinstance(found, Redirected | Transparent):
+        if not isinstance(found, Direct):
             fate = found
-    return Walk(fate, tuple(walker.path))
+            asks_nat = False
+        if isinstance(found, Dropped | Unknown):
+            break
+    return Walk(fate, tuple(walker.path), walker.packet)
 
 
 def _bases(
@@ -74,7 +123,7 @@ def _bases(
 
 class _Walker:
     def __init__(self, packet: Packet, language: str) -> None:
-        self._packet = packet
+        self.packet = packet
         self._language = language
         self.path: list[Visit] = []
 
@@ -91,17 +140,17 @@ class _Walker:
         for number, rule in enumerate(chain.rules, 1):
             if self._language and rule.only not in ("", self._language):
                 continue
-            held = _holds_all(rule.matches, self._packet)
+            held = _holds_all(rule.matches, self.packet)
             if held is None:
                 return Unknown(f"{table.name} {chain.name} rule {number}: {rule.text}")
             if not held:
                 continue
             self.path.append(Visit(table.name, chain.name, number, rule))
             match rule.action:
-                case model.Continue() | model.SetZone():
+                case model.Continue():
                     continue
-                case model.SetMark() | model.SaveMark() | model.RestoreMark():
-                    self._packet = _marked(self._packet, rule.action)
+                case model.SetMark() | model.SaveMark() | model.RestoreMark() | model.SetZone():
+                    self.packet = _changed(self.packet, rule.action)
                 case model.Accept():
                     return Direct()
                 case model.Drop():
@@ -110,7 +159,8 @@ class _Walker:
                     return None
                 case model.Redirect(port):
                     return Redirected(port)
-                case model.TProxy(port):
+                case model.TProxy(port, mark):
+                    self.packet = msgspec.structs.replace(self.packet, mark=mark)
                     return Transparent(port)
                 case model.Jump(target):
                     fate = self._chain(table, chains, chains[target])
@@ -125,7 +175,10 @@ class _Walker:
         return None
 
 
-def _marked(packet: Packet, action: model.SetMark | model.SaveMark | model.RestoreMark) -> Packet:
+def _changed(
+    packet: Packet, action: model.SetMark | model.SaveMark | model.RestoreMark | model.SetZone
+) -> Packet:
+    """Give the packet as an action leaves it that goes on with the next rule."""
     match action:
         case model.SetMark(mark):
             return msgspec.structs.replace(packet, mark=mark)
@@ -133,6 +186,10 @@ def _marked(packet: Packet, action: model.SetMark | model.SaveMark | model.Resto
             return msgspec.structs.replace(packet, connection_mark=packet.mark)
         case model.RestoreMark():
             return msgspec.structs.replace(packet, mark=packet.connection_mark)
+        case model.SetZone(zone):
+            return (
+                packet if packet.zone is not None else msgspec.structs.replace(packet, zone=zone)
+            )
 
 
 def _holds_all(matches: tuple[model.Match, ...], packet: Packet) -> bool | None:

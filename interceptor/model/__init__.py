@@ -57,6 +57,7 @@ from interceptor.model.ruleset import (
     Ruleset,
     Table,
     met_at,
+    verbatim,
     without_idle,
 )
 from interceptor.model.validate import (
@@ -114,5 +115,6 @@ __all__ = [
     "check_rule",
     "met_at",
     "reachable",
+    "verbatim",
     "without_idle",
 ]

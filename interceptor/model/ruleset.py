@@ -8,6 +8,7 @@ import msgspec
 
 from interceptor.errors import RulesetError
 from interceptor.model.actions import Action, Continue, Goto, Jump
+from interceptor.model.matches import Gid, Uid
 from interceptor.model.validate import reachable, validate_table
 
 if TYPE_CHECKING:
@@ -118,6 +119,17 @@ class Ruleset(msgspec.Struct, frozen=True):
                 raise RulesetError(f"table {table.family} {table.name} is there twice")
             seen.add((table.family, table.name))
             validate_table(table)
+
+
+def verbatim(rule: Rule) -> Rule:
+    """Give a rule as other tools write it: without a comment, and "none of" id by id."""
+    matches: list[Match] = []
+    for match in rule.matches:
+        if isinstance(match, Uid | Gid) and match.negated:
+            matches += [type(match)(ids, negated=True) for ids in match.ids.members]
+        else:
+            matches.append(match)
+    return msgspec.structs.replace(rule, matches=tuple(matches), why="")
 
 
 def without_idle(chains: Iterable[Chain]) -> tuple[Chain, ...]:

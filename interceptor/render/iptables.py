@@ -39,7 +39,11 @@ def lower(ruleset: model.Ruleset, family: Family, *, verbatim: bool = False) -> 
             model.without_idle(
                 model.Chain(
                     c.name,
-                    tuple(r for rule in c.rules for r in _split(rule, family, verbatim=verbatim)),
+                    tuple(
+                        r
+                        for rule in c.rules
+                        for r in _split(model.verbatim(rule) if verbatim else rule, family)
+                    ),
                     c.base,
                 )
                 for c in table.chains
@@ -51,14 +55,14 @@ def lower(ruleset: model.Ruleset, family: Family, *, verbatim: bool = False) -> 
     return model.Ruleset(tuple(table for table in tables if table.chains))
 
 
-def _split(rule: model.Rule, family: Family, *, verbatim: bool) -> Iterator[model.Rule]:
+def _split(rule: model.Rule, family: Family) -> Iterator[model.Rule]:
     """Give the rules that together mean this one; none if it cannot match in the family."""
     if rule.only not in ("", LANGUAGE):
         return
     choices = [list(_alternatives(match, family)) for match in rule.matches]
     for chosen in product(*choices):
         matches = tuple(match for several in chosen for match in several)
-        yield model.Rule(matches, rule.action, "" if verbatim else rule.why)
+        yield model.Rule(matches, rule.action, rule.why)
 
 
 def _alternatives(match: model.Match, family: Family) -> Iterator[tuple[model.Match, ...]]:

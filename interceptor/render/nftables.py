@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, assert_never
 
-import msgspec
-
 from interceptor import model
 from interceptor.errors import RulesetError
 from interceptor.names import Family
@@ -46,7 +44,7 @@ def lower(ruleset: model.Ruleset, dialect: Dialect) -> model.Ruleset:
                 for rule in chain.rules
                 if rule.only in ("", LANGUAGE)
                 for r in _lower_rule(
-                    msgspec.structs.replace(rule, why="") if dialect.verbatim else rule,
+                    model.verbatim(rule) if dialect.verbatim else rule,
                     table.family,
                     names,
                     guarded=guarded,
@@ -204,7 +202,9 @@ def _match(match: model.Match, protocol: str) -> str:
             # iptables leaves sockets that listen on every address out by itself.
             return "socket transparent 1 socket wildcard 0"
         case model.ConnectionState(states):
-            return f"ct state {no}{_set([state.lower() for state in states])}"
+            named = [state.lower() for state in states]
+            # Joined by commas they are one mask; "is none of" needs a set.
+            return f"ct state {no}{_set(named)}" if no else f"ct state {','.join(named)}"
     raise RulesetError(f"nft has no words for {type(match).__name__}")
 
 

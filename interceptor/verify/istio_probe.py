@@ -46,7 +46,7 @@ _PASSTHROUGH: dict[Family, Address] = {
     Family.IP6: IPv6Address("::6"),
 }
 """From where the proxy hands over to the app, and to where nobody listens."""
-_INTERVAL_S = 100.0
+_INTERVAL_S = 1.0
 _RESET = (1).to_bytes(4, "little") + bytes(4)
 """A struct linger that leaves no trace of a connection in the kernel."""
 
@@ -111,8 +111,8 @@ def _target(family: Family, loopback_cidr: IPv4Network) -> Address | None:
     """Give an address of this namespace to connect to; rules must not take it for localhost."""
     if family is Family.IP6 or _PASSTHROUGH[family] not in loopback_cidr:
         return _PASSTHROUGH[family]
-    own = (a for a in addresses() if isinstance(a, IPv4Address) and a not in loopback_cidr)
-    return next((address for address in own if not address.is_loopback), None)
+    own = (a for a in addresses() if isinstance(a, IPv4Address) and not a.is_loopback)
+    return next(own, None)
 
 
 class _Test:

@@ -94,10 +94,14 @@ def test_of_several_users_the_first_is_tried(pod: Namespace) -> None:
     assert done.code == 0, done
 
 
-def test_a_namespace_is_entered(pod: Namespace) -> None:
-    done = interceptor("istio-iptables", *INJECTOR, "--network-namespace", pod.path)
-    assert done.code == 0, done
-    assert "ISTIO_IN_REDIRECT" in dump(pod)
+def test_a_namespace_is_entered_and_decides() -> None:
+    with namespaces("pod") as (pod,):
+        pod.address("lo", "fd01::1/64")
+        argv = ("istio-iptables", *INJECTOR, "--output", "json", "--network-namespace", pod.path)
+        done = interceptor(*argv)
+        assert done.code == 0, done
+        assert done.json["families"] == ["ip", "ip6"]
+        assert "ISTIO_IN_REDIRECT" in dump(pod)
 
 
 @pytest.mark.parametrize("choice", CHOICES)
@@ -123,6 +127,7 @@ def test_a_dry_run_prints_the_rules_and_touches_nothing(
     done = istio(pod, *INJECTOR, *CHOICES[choice], "-n", "--dual-stack", prefix=NOBODY)
     assert done.code == 0, done
     assert "istio" in done.stdout.lower()
+    assert "comment" not in done.stdout, "Istio's rules have none"
     assert ("# ip6tables-restore\n" in done.stdout) is (choice != "nft")
     file = tmp_path / "rules"
     environment = {"DRY_RUN": "true", "DRY_RUN_FILE_PATH": str(file)}

@@ -83,7 +83,7 @@ def test_connections_are_redirected(pod: Namespace, tool: str, *, tproxy: bool) 
     put(pod, ISTIO._replace(tproxy=tproxy), tool)
     before = time.monotonic()
     assert validate(pod) == []
-    assert time.monotonic() - before < 3.0, "it goes on trying though it has passed"
+    assert time.monotonic() - before < 1.0, "it waits on though it has passed"
 
 
 def test_without_rules_it_says_so_for_each_family(pod: Namespace) -> None:

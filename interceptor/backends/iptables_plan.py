@@ -43,7 +43,7 @@ def own_part(observed: Ruleset, ownership: Ownership) -> Ruleset:
     tables = []
     for table in observed.tables:
         chains = []
-        owned = OwnRules(table, ownership)
+        owned = OwnRules(table, ownership, twin(observed, table.family, table.name))
         for chain in table.chains:
             if ownership.owns_chain(chain.name):
                 chains.append(chain)
@@ -54,6 +54,12 @@ def own_part(observed: Ruleset, ownership: Ownership) -> Ruleset:
         if chains:
             tables.append(msgspec.structs.replace(table, chains=tuple(chains)))
     return Ruleset(tuple(tables))
+
+
+def twin(observed: Ruleset | None, family: Family, name: str) -> Table | None:
+    """Give the table of the same name of the other family."""
+    other = Family.IP6 if family is Family.IP else Family.IP
+    return observed.table(other, name) if observed else None
 
 
 def with_called_chains(own: Ruleset, target: Ruleset, observed: Ruleset) -> Ruleset:
@@ -91,6 +97,7 @@ def transition(wanted: Wanted, observed: Ruleset, family: Family, ownership: Own
             observed.table(family, name) or Table(family, name),
             wanted.like.table(family, name) if wanted.like else None,
             ownership,
+            twins=(twin(observed, family, name), twin(wanted.like, family, name)),
             anew=wanted.anew,
         )
         for name in dict.fromkeys(names)
@@ -104,15 +111,22 @@ class _TableChange:
     """One table: what it should hold of ours, what it holds, and what it held."""
 
     def __init__(
-        self, new: Table, held: Table, like: Table | None, ownership: Ownership, *, anew: bool
+        self,
+        new: Table,
+        held: Table,
+        like: Table | None,
+        ownership: Ownership,
+        *,
+        twins: tuple[Table | None, Table | None],
+        anew: bool,
     ) -> None:
         self._family, self._name, self._anew = new.family, new.name, anew
         self._ownership = ownership
         self._wanted = {c.name: c.rules for c in new.chains}
         self._held = {c.name: c.rules for c in held.chains}
         self._like = {c.name: c.rules for c in like.chains} if like else {}
-        self._held_ours = OwnRules(held, ownership)
-        self._like_ours = OwnRules(like, ownership)
+        self._held_ours = OwnRules(held, ownership, twins[0])
+        self._like_ours = OwnRules(like, ownership, twins[1])
 
     @property
     def calls_more(self) -> bool:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from interceptor.dialect import Ownership
     from interceptor.model import Chain, Rule, Table
+    from interceptor.values import Mark
 
 _ISTIO_OWN_CALL = 1338
 """The mark istio-iptables gives to what the proxy sends to its own pod."""
@@ -41,13 +42,19 @@ class OwnRules:
     Args:
         table: of iptables, as it is or as it should be.
         ownership: the names by which our chains are known.
+        twin: the same table of the other family, in which more may stand beside a sure rule.
     """
 
-    def __init__(self, table: Table | None, ownership: Ownership) -> None:
+    def __init__(
+        self, table: Table | None, ownership: Ownership, twin: Table | None = None
+    ) -> None:
         self._ownership = ownership
         self._chains = {chain.name: chain for chain in table.chains} if table else {}
         self._is_istio = any(name.startswith(ISTIO_PREFIX) for name in self._chains)
+        self._marks = set(_marks(self._chains.get(f"{ISTIO_PREFIX}INBOUND")))
         self._interfaces = set(self._left_out()) if self._is_istio else set[str]()
+        if self._is_istio and twin:
+            self._interfaces |= OwnRules(twin, ownership)._interfaces  # noqa: SLF001 - its own kind
 
     def of(self, name: str) -> tuple[bool, ...]:
         """Say it of each rule of a chain, in order."""
@@ -60,7 +67,7 @@ class OwnRules:
     def _is_sure(self, rule: Rule) -> bool:
         if self._ownership.owns_chain(rule.target or ""):
             return True
-        return self._is_istio and not rule.why and _is_istios(rule)
+        return self._is_istio and not rule.why and _is_istios(rule, self._marks)
 
     def _left_out(self) -> Iterator[str]:
         """Give the interfaces istio-iptables leaves out: a rule for one has no mark of its own."""
@@ -95,8 +102,24 @@ def interface_left_out(rule: Rule) -> str:
     return ""
 
 
-def _is_istios(rule: Rule) -> bool:
+def _marks(chain: Chain | None) -> Iterator[Mark]:
+    """Give the mark that istio-iptables was given: its chain lets packets of it go first."""
+    for rule in chain.rules if chain else ():
+        for match in rule.matches:
+            if isinstance(match, PacketMark) and not match.negated:
+                yield from match.marks.marks
+
+
+def _is_istios(rule: Rule, known: set[Mark]) -> bool:
     """Whether it is, to the word, one istio-iptables puts into mangle for TPROXY."""
+    named = {
+        mark
+        for match in rule.matches
+        if isinstance(match, PacketMark | ConnectionMark)
+        for mark in match.marks.marks
+    }
+    if not named <= known:
+        return False
     kinds = {(type(match), match.negated) for match in rule.matches}
     tcp, by_lo = (Protocol, False), (OutInterface, False)
     match rule.action:

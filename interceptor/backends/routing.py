@@ -112,17 +112,31 @@ class RoutingBackend:
         as_it_was = wanted.like is not None
         kept = {one if as_it_was else _ours(one) for one in wanted.ruleset.routing}
         own = set(self.own(observed).routing)
+        there = set(map(_anywhere, observed.routing))
         foreign = {_ours(one) for one in observed.routing if one not in own}
         adds = {
             one
             for one in kept
-            if one not in observed.routing and _ours(one) not in foreign and _is_possible(one)
+            if _anywhere(one) not in there and _ours(one) not in foreign and _is_possible(one)
         }
-        gone = set(_gone(own - kept, kept))
+        names = set(map(_anywhere, kept))
+        gone = set(_gone({one for one in map(_anywhere, own) if one not in names}, kept))
         return (
             *map(AddStep, sorted(adds, key=_order)),
             *map(RemoveStep, sorted(gone, key=_order, reverse=True)),
         )
+
+    def expected(self, wanted: Wanted, observed: Ruleset) -> Ruleset:
+        """Give what will be there once what is planned is done."""
+        there = set(observed.routing)
+        for step in self.plan(wanted, observed):
+            if isinstance(step, AddStep):
+                if not isinstance(step.what, MarkRule):
+                    there -= {one for one in there if _ours(one) == _ours(step.what)}
+                there.add(step.what)
+            elif isinstance(step, RemoveStep):
+                there -= {one for one in there if _anywhere(one) == step.what}
+        return Ruleset(routing=tuple(there))
 
     def findings(self, target: Ruleset, observed: Ruleset) -> tuple[Finding, ...]:
         """Name what is missing, whoever should have made it, and what is ours and not meant."""
@@ -201,8 +215,13 @@ def _is_possible(one: Routing) -> bool:
 
 
 def _ours(one: Routing) -> Routing:
-    """Give the same thing as made by us."""
-    return msgspec.structs.replace(one, protocol=OWN_PROTOCOL)
+    """Give the same thing as made by us, wherever."""
+    return msgspec.structs.replace(_anywhere(one), protocol=OWN_PROTOCOL)
+
+
+def _anywhere(one: Routing) -> Routing:
+    """Give the same thing without its place among others."""
+    return msgspec.structs.replace(one, priority=0) if isinstance(one, MarkRule) else one
 
 
 def _gone(unwanted: Iterable[Routing], kept: Iterable[Routing]) -> Iterator[Routing]:
@@ -224,4 +243,5 @@ def _order(one: Routing) -> tuple[int, str]:
 
 def _command(what: Routing, verb: str) -> list[str]:
     ip, family, thing, *words = str(what).split()
-    return [ip, family, thing, verb, *words, "protocol", str(what.protocol)]
+    # ip has one word for all three, and takes the long one for two.
+    return [ip, family, thing, verb, *words, "proto", str(what.protocol)]

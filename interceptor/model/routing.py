@@ -17,12 +17,16 @@ OWN_PROTOCOL = 173
 
 
 class MarkRule(msgspec.Struct, frozen=True, order=True):
-    """Packets of this mark, all 32 bits, are routed by this table (``ip rule``)."""
+    """Packets of this mark, all 32 bits, are routed by this table (``ip rule``).
+
+    ``priority`` is where it is among others; 0 leaves that open.
+    """
 
     family: Family
     mark: int
     table: int
     protocol: int = OWN_PROTOCOL
+    priority: int = 0
 
     def __str__(self) -> str:
         return f"{_ip(self.family)} rule fwmark {self.mark:#x} lookup {self.table}"

@@ -116,7 +116,8 @@ def _routing(site: Site, ruleset: Ruleset) -> tuple[Change, Change]:
     backend, routed = site.routing, site.routed
     both = Ruleset(routing=(*backend.own(routed).routing, *ruleset.routing))
     meant = Ruleset(routing=ruleset.routing)
-    return Change(backend, Wanted(both), routed), Change(backend, Wanted(meant), routed)
+    before = Change(backend, Wanted(both), routed)
+    return before, Change(backend, Wanted(meant), backend.expected(before.wanted, routed))
 
 
 def _changes(
@@ -167,8 +168,7 @@ def uninstall(site: Site, deadline: Deadline) -> tuple[str, ...]:
     """
     names = tuple(site.holders())
     site.refuse_hidden()
-    routing = Change(site.routing, Wanted(), site.routed)
     # What was taken over is named as ours first: a process that is killed leaves it so.
-    named, _ = _routing(site, Ruleset())
+    named, routing = _routing(site, Ruleset())
     done = apply([named, *(removal(site, name) for name in names), routing], deadline)
     return (*names, site.routing.name) if done[-1] and not names else names

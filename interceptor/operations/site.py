@@ -88,8 +88,18 @@ class Site:
         return Record.find(self.own(name))
 
     def made(self, name: str) -> tuple[str, ...]:
-        """Name what was made for ours there, see ``Record.made``."""
-        return made_for_us(self.own(name))
+        """Name what was made for ours there, see ``Record.made``.
+
+        istio-iptables, and we in its place, leave no record; the tables its rules are in count as
+        made for them. What of those others use stays anyway.
+        """
+        own = self.own(name)
+        istios = [
+            f"{table.family} {table.name}"
+            for table in own.tables
+            if any(is_istios(chain.name) for chain in table.chains)
+        ]
+        return (*made_for_us(own), *istios)
 
     @cached_property
     def routing(self) -> RoutingBackend:

@@ -29,10 +29,10 @@ _ANYWHERE = {Family.IP: "0.0.0.0/0", Family.IP6: "::/0"}
 
 
 def add_rule(rule: MarkRule) -> None:
-    """Add a rule before all that are there but the kernel's first; nothing if it is there.
+    """Add a rule where it is to be, or before all but the kernel's first; nothing if it is there.
 
-    Its priority is what the kernel would choose, said aloud: for a rule without one, the kernel
-    takes an equal one of somebody else's for this one.
+    Where that is left open it is what the kernel would choose, said aloud: for a rule without a
+    priority, the kernel takes an equal one of somebody else's for this one.
 
     Raises:
         HostError, CommandError: why not.
@@ -41,7 +41,7 @@ def add_rule(rule: MarkRule) -> None:
         priorities = [r.get("priority", 0) for r in kernel.get_rules(family=_NUMBERS[rule.family])]
         first = min((p for p in priorities if p), default=_MAIN_PRIORITY)
         if not _held(kernel, rule):
-            kernel.rule("add", **_spec(rule), priority=first - 1)
+            kernel.rule("add", **_spec(rule), priority=rule.priority or first - 1)
 
 
 def remove_rule(rule: MarkRule) -> None:

@@ -75,7 +75,8 @@ def _rules(kernel: Kernel) -> Iterator[MarkRule]:
             mark = _number(found.get(_FWMARK))
             if mark and _number(found.get(_FWMASK), FULL_MASK) == FULL_MASK:
                 table = _number(found.get(_TABLE), table)
-                yield MarkRule(family, mark, table, _number(found.get(_PROTOCOL)))
+                made_by, at = _number(found.get(_PROTOCOL)), _number(found.get(_PRIORITY))
+                yield MarkRule(family, mark, table, made_by, at)
 
 
 def _routes(kernel: Kernel) -> Iterator[LocalRoute]:

@@ -69,6 +69,16 @@ CASES = {
         INJECTED._replace(include_groups="202,7,6"),
         environment={"ISTIO_OUTBOUND_OWNER_GROUPS": "202,7,6"},
     ),
+    "no group included": Case(
+        f"{INJECTOR} --lenient",
+        INJECTED._replace(include_groups=""),
+        environment={"ISTIO_OUTBOUND_OWNER_GROUPS": ""},
+    ),
+    "mistakes as Istio reads them": Case(
+        f"{INJECTOR} -m TProxy -t x --lenient",
+        INJECTED,
+        environment={"REDIRECT_DNS": "yes", "CAPTURE_ALL_DNS": "true", "DRY_RUN": ""},
+    ),
     "groups excluded": Case(
         INJECTOR,
         INJECTED._replace(exclude_groups="888,21,20"),

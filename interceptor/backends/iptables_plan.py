@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from interceptor.backends.ownership import OwnRules
+from interceptor.backends.ownership import OwnRules, twin
 from interceptor.model import Chain, Rule, Ruleset, Table
 from interceptor.names import Family
 from interceptor.render.iptables import lower, words
@@ -54,12 +54,6 @@ def own_part(observed: Ruleset, ownership: Ownership) -> Ruleset:
         if chains:
             tables.append(msgspec.structs.replace(table, chains=tuple(chains)))
     return Ruleset(tuple(tables))
-
-
-def twin(observed: Ruleset | None, family: Family, name: str) -> Table | None:
-    """Give the table of the same name of the other family."""
-    other = Family.IP6 if family is Family.IP else Family.IP
-    return observed.table(other, name) if observed else None
 
 
 def with_called_chains(own: Ruleset, target: Ruleset, observed: Ruleset) -> Ruleset:

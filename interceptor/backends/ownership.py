@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from interceptor.dialect import ISTIO_PREFIX
 from interceptor.model import (
     ConnectionMark,
@@ -20,10 +22,12 @@ from interceptor.model import (
     Protocol,
     RestoreMark,
     Return,
+    Ruleset,
     SaveMark,
     SetMark,
     Uid,
 )
+from interceptor.names import Family
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,6 +94,33 @@ class OwnRules:
                     if self._is_sure(rule):
                         yield from waiting
                     waiting = []
+
+
+def foreign_part(observed: Ruleset, ownership: Ownership) -> Ruleset:
+    """Give tables of iptables without what is ours."""
+    tables = []
+    for table in observed.tables:
+        owned = OwnRules(table, ownership, twin(observed, table.family, table.name))
+        chains = [
+            msgspec.structs.replace(
+                chain,
+                rules=tuple(
+                    rule
+                    for rule, is_ours in zip(chain.rules, owned.of(chain.name), strict=True)
+                    if not is_ours
+                ),
+            )
+            for chain in table.chains
+            if not ownership.owns_chain(chain.name)
+        ]
+        tables.append(msgspec.structs.replace(table, chains=tuple(chains)))
+    return Ruleset(tuple(tables))
+
+
+def twin(observed: Ruleset | None, family: Family, name: str) -> Table | None:
+    """Give the table of the same name of the other family."""
+    other = Family.IP6 if family is Family.IP else Family.IP
+    return observed.table(other, name) if observed else None
 
 
 def interface_left_out(rule: Rule) -> str:

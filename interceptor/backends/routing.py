@@ -243,5 +243,6 @@ def _order(one: Routing) -> tuple[int, str]:
 
 def _command(what: Routing, verb: str) -> list[str]:
     ip, family, thing, *words = str(what).split()
-    # ip has one word for all three, and takes the long one for two.
-    return [ip, family, thing, verb, *words, "proto", str(what.protocol)]
+    # Older versions of ip cannot say who an address is of.
+    maker = [] if isinstance(what, LoopbackAddress) else ["protocol", str(what.protocol)]
+    return [ip, family, thing, verb, *words, *maker]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from interceptor.backends.drift import Finding, Kind
+from interceptor.backends.ownership import OwnRules
 from interceptor.model import PASSING, Goto, Jump, Protocol, Return, UnreadableAction, reachable
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from interceptor.dialect import Ownership
     from interceptor.model import Chain, Rule, Ruleset, Table
 
-_PASSING_TARGETS = frozenset(
+PASSING_TARGETS = frozenset(
     [
         "AUDIT",
         "CHECKSUM",
@@ -67,8 +68,9 @@ def shadowing(target: Ruleset, observed: Ruleset, ownership: Ownership) -> Itera
 def _before_ours(
     where: str, chain: Chain, table: Table, ownership: Ownership
 ) -> Iterator[Finding]:
-    for number, rule in enumerate(chain.rules, 1):
-        if ownership.owns_chain(rule.target or ""):
+    owned = OwnRules(table, ownership).of(chain.name)
+    for number, (rule, is_ours) in enumerate(zip(chain.rules, owned, strict=True), 1):
+        if is_ours:
             return
         at = f"{where} rule {number}"
         if takes_all_tcp(rule, table):
@@ -120,7 +122,7 @@ def _is_verdict(rule: Rule) -> bool:
         case Return() | Jump() | Goto():
             return False
         case UnreadableAction(words):
-            return words.partition(" ")[0] not in _PASSING_TARGETS
+            return words.partition(" ")[0] not in PASSING_TARGETS
         case _:
             return True
 

@@ -9,6 +9,7 @@ import msgspec
 from interceptor import __version__
 from interceptor.backends.drift import Kind
 from interceptor.backends.interface import Wanted
+from interceptor.backends.overtake import overtaking
 from interceptor.backends.shadow import fingerprint
 from interceptor.errors import HostError
 from interceptor.model import Ruleset
@@ -94,7 +95,7 @@ def install(
             steps,
             tuple(change.backend.name for change in removals),
             tuple(f"{tried}: {e.message}" for tried, e in zip(names, errors, strict=False)),
-            main.shadowing(),
+            shadowing(site, name, main.wanted.ruleset),
         )
     raise _none_works(names, errors)
 
@@ -130,7 +131,7 @@ def _changes(
     kept = tuple(one for one in made if _is_part(one, rules))
     met = {
         fingerprint(finding)
-        for finding in backend.shadowing(rules, observed)
+        for finding in shadowing(site, name, rules)
         if finding.kind is Kind.FOREIGN_BEFORE
     }
     if not sheet.verbatim:
@@ -139,6 +140,12 @@ def _changes(
     wanted = Wanted(backend.target(ruleset, sheet.dialect), made, anew=anew)
     removals = [removal(site, other) for other in site.holders() if other != name]
     return Change(backend, wanted, observed), removals
+
+
+def shadowing(site: Site, name: str, rules: Ruleset) -> tuple[Finding, ...]:
+    """Find rules of others that decide before rules of one language do, in it or elsewhere."""
+    beside = site.backend(name).shadowing(rules, site.observed(name))
+    return (*beside, *overtaking(rules, site.others(name)))
 
 
 def _without_parts(made: set[str]) -> tuple[str, ...]:

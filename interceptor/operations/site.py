@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from interceptor.dialect import OURS, PASSTHROUGH_IP6, is_istios
 from interceptor.errors import HostError
-from interceptor.model import TProxy
-from interceptor.names import Family
+from interceptor.model import Ruleset, TProxy
+from interceptor.names import PRIORITIES, Family
 from interceptor.operations.select import (
     IPTABLES_LEGACY,
     IPTABLES_NFT,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from interceptor.backends.interface import Backend
     from interceptor.backends.routing import RoutingBackend
     from interceptor.config import Config
-    from interceptor.model import Ruleset
+    from interceptor.model import Table
     from interceptor.system.deadline import Deadline
     from interceptor.system.nfnetlink import Held
 
@@ -116,6 +117,36 @@ class Site:
     def routed(self) -> Ruleset:
         """What there is of routes and addresses, of anybody."""
         return self.routing.observe(self._deadline)
+
+    def others(self, name: str) -> Ruleset:
+        """Give the tables beside those of one language in which others' rules may be.
+
+        nft is asked only if somebody has tables that are neither ours nor iptables'.
+        """
+        tables: list[Table] = []
+        if self._foreign:
+            with suppress(HostError):
+                listed = self.observed(NFTABLES).tables
+                tables += [t for t in listed if (t.family, t.name) in self._foreign]
+        for other in (IPTABLES_NFT, IPTABLES_LEGACY):
+            if other != name and self.seen[other].holds_rules:
+                from interceptor.backends.ownership import foreign_part
+
+                tables += foreign_part(self.observed(other), OURS).tables
+        return Ruleset(tuple(tables))
+
+    @cached_property
+    def _foreign(self) -> frozenset[tuple[Family, str]]:
+        """Name the tables of nf_tables that are neither ours nor iptables'."""
+        try:
+            held = self._held
+        except HostError:
+            return frozenset()
+        return frozenset(
+            (family, name)
+            for family, name in held
+            if not (name in PRIORITIES if family is not Family.INET else OURS.owns_table(name))
+        )
 
     @cached_property
     def seen(self) -> dict[str, Seen]:
@@ -218,7 +249,19 @@ class Site:
 
     def unseen(self) -> tuple[str, ...]:
         """Say which languages could not be looked at, and why."""
-        return tuple(seen.error.message for seen in self.seen.values() if seen.error)
+        errors = [seen.error.message for seen in self.seen.values() if seen.error]
+        return (*errors, *self.unlisted())
+
+    def unlisted(self) -> list[str]:
+        """Name foreign tables nobody can look into: without nft, or if nft cannot print them."""
+        if not self._foreign:
+            return []
+        try:
+            listed = {(table.family, table.name) for table in self.observed(NFTABLES).tables}
+        except HostError as error:
+            names = ", ".join(f"{family} {name}" for family, name in sorted(self._foreign))
+            return [f"others' tables ({names}): {error.message}"]
+        return [f"table {f} {n}: nft cannot print it" for f, n in sorted(self._foreign - listed)]
 
 
 def is_istios_rules(own: Ruleset) -> bool:

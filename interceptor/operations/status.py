@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from interceptor.backends.drift import Finding, Kind
+from interceptor.backends.overtake import overtaking
 from interceptor.backends.shadow import fingerprint
 from interceptor.model import Ruleset
 from interceptor.record import without_record
@@ -74,6 +75,7 @@ def status(policy: Policy, site: Site) -> Status:
     ]
     findings += backend.findings(target, without_record(site.observed(name)))
     findings += site.routing.findings(ruleset, site.routed)
+    findings += overtaking(target, site.others(name))
     record = site.record(name)
     noted = [finding for finding in findings if _was_met(finding, record)]
     findings = [finding for finding in findings if finding not in noted]
@@ -87,6 +89,7 @@ def status(policy: Policy, site: Site) -> Status:
         rules,
         tuple(findings),
         tuple(noted),
+        tuple(site.unlisted()),
     )
 
 

@@ -14,7 +14,6 @@ from interceptor.system.deadline import Deadline
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from interceptor.backends.drift import Finding
     from interceptor.backends.interface import Backend
     from interceptor.backends.step import Step
     from interceptor.model import Ruleset
@@ -33,10 +32,6 @@ class Change(msgspec.Struct, frozen=True):
     def steps(self) -> tuple[Step, ...]:
         """Plan it."""
         return self.backend.plan(self.wanted, self.observed)
-
-    def shadowing(self) -> tuple[Finding, ...]:
-        """Give rules of others that decide before what is wanted is asked."""
-        return self.backend.shadowing(self.wanted.ruleset, self.observed)
 
 
 def apply(changes: Sequence[Change], deadline: Deadline) -> tuple[tuple[Step, ...], ...]:

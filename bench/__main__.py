@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 
-from bench import install, legacy, startup
+from bench import connections, install, legacy, startup
 
 _ROUNDS = 15
 _SLOW_ROUNDS = 5
@@ -23,6 +23,7 @@ def main() -> None:
     )
     install.bench(_ROUNDS)
     install.bench_many_networks(_SLOW_ROUNDS)
+    connections.bench(_ROUNDS)
     startup.bench(_ROUNDS)
     startup.bench_imports()
     legacy.bench(_SLOW_ROUNDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
@@ -234,5 +235,14 @@ def _is_variant(tool: str, variant: Variant) -> bool:
     path = find(tool)
     if path is None:
         return False
-    version = run([path, "--version"], Deadline(_VERSION_TIMEOUT_S))
-    return (b"nf_tables" in version.stdout) == (variant == "nft")
+    said = run([path, "--version"], Deadline(_VERSION_TIMEOUT_S)).stdout
+    return variant_of(said.decode(errors="replace")) == variant
+
+
+def variant_of(said: str) -> Variant:
+    """Tell by what ``iptables --version`` says which of the two it is.
+
+    Since 1.8 each names itself; before that there was only the older one, and what says nothing
+    anybody knows is taken for that as well: it will fail with words of its own if it is none.
+    """
+    return "nft" if re.search(r"\(nf_tables\)", said) else "legacy"

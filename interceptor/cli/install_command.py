@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from interceptor.backends.drift import Kind
 from interceptor.cli.exits import DONE
 from interceptor.cli.session import command
-from interceptor.cli.summary import summary
+from interceptor.cli.summary import remarks, summary
 from interceptor.operations.install import Installed, install
 from interceptor.settings import Scope
 
 if TYPE_CHECKING:
     from interceptor.cli.session import Session
-
-
-_SHADOWED = {
-    Kind.FOREIGN_BEFORE: "not ours, and decides before ours",
-    Kind.SHADOWED: "not ours, and leaves nothing for ours to decide",
-}
 
 
 def run(session: Session) -> int:
@@ -29,10 +22,8 @@ def run(session: Session) -> int:
     """
     with session.site() as site:
         done = install(session.config, session.sheet, site, session.deadline)
-        for what in done.passed_over:
-            session.printer.talk(f"passed over {what}")
-        for rule in done.shadowed:
-            session.printer.talk(f"warning: {_SHADOWED[rule.kind]}: {rule.where}: {rule.what}")
+        for remark in remarks(done):
+            session.printer.talk(remark)
         if session.config.dry_run:
             session.printer.data(_as_data(session, done), _plan(done))
             return DONE
@@ -66,6 +57,7 @@ def _as_data(session: Session, done: Installed) -> dict[str, Any]:
             {"kind": str(rule.kind), "where": rule.where, "what": rule.what}
             for rule in done.shadowed
         ],
+        "warnings": list(done.warnings),
         "steps": [step.describe() for step in done.steps],
     }
 

@@ -95,16 +95,14 @@ def _run(session: Session, todo: Run) -> int:
 
 def _install(session: Session, todo: Run) -> dict[str, Any]:
     """Put the rules in force and tell a person; give the facts."""
-    from interceptor.cli.summary import summary
+    from interceptor.cli.summary import remarks, summary
     from interceptor.operations.install import install
 
     config = session.config
     with session.site() as site:
         done = install(config, session.sheet, site, session.deadline, anew=todo.force_apply)
-    for what in done.passed_over:
-        session.printer.talk(f"passed over {what}")
-    for rule in done.shadowed:
-        session.printer.talk(f"warning: {rule.kind}: {rule.where}: {rule.what}")
+    for remark in remarks(done):
+        session.printer.talk(remark)
     _tell(session, summary(config, session.place, done))
     return {
         "changed": done.changed,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from interceptor.model import Redirect, met_at
+from interceptor.backends.drift import Kind
+from interceptor.config import DnsCapture
+from interceptor.model import Redirect, TProxy, met_at
 from interceptor.names import FAMILY_NAMES, Hook
 from interceptor.settings import recorded_settings
 
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
     from interceptor.model import Ruleset
     from interceptor.operations.install import Installed
 
+_SHADOWED = {
+    Kind.FOREIGN_BEFORE: "not ours, and decides before ours",
+    Kind.SHADOWED: "not ours, and leaves nothing for ours to decide",
+}
 _MOST = 60
 _SHOWN_APART = {"inbound_port", "outbound_port", "proxy_uid", "proxy_gid", "exempt_mark"}
 
@@ -25,26 +31,40 @@ def summary(config: Config, place: str, done: Installed) -> list[str]:
         return [f"already in place in {place}: {config.sheet} on {done.backend}"]
     families = " and ".join(FAMILY_NAMES[family] for family in done.family.members)
     size = f"{done.chains} chains, {done.rules} rules"
-    inbound = _redirects(done.ruleset, Hook.PREROUTING)
-    outbound = _redirects(done.ruleset, Hook.OUTPUT)
+    # What comes from within goes where outbound connections go.
+    within = {config.outbound_port} if config.virtual_interfaces else set()
+    inbound = _handed_to(done.ruleset, Hook.PREROUTING) - within
+    outbound = _handed_to(done.ruleset, Hook.OUTPUT)
+    queries = {config.dns_port} & outbound if config.capture_dns is not DnsCapture.OFF else set()
+    # The proxy's calls of its own pod go where inbound ones go.
+    calls = outbound - inbound - queries or outbound & {config.outbound_port}
     return [
         f"installed in {place}: {config.sheet} on {done.backend}, {families}, {size}",
         f"  inbound   {_whereto(inbound)}",
-        # The proxy's calls of its own pod go where inbound ones go.
-        f"  outbound  {_whereto(outbound - inbound or outbound & {config.outbound_port})}",
+        f"  outbound  {_whereto(calls)}",
+        *([f"  DNS       {_whereto(queries)}"] if queries else []),
         f"  exempt    {_exempt(config)}",
         *_settings(config),
         *(f"  removed   what was there in {name}" for name in done.removed_from),
     ]
 
 
-def _redirects(ruleset: Ruleset, hook: Hook) -> set[int]:
-    """Give the ports to which a packet that meets a hook may be redirected."""
+def remarks(done: Installed) -> list[str]:
+    """Say what a person should know beside that: what was tried first, and what may go wrong."""
+    return [
+        *(f"passed over {what}" for what in done.passed_over),
+        *(f"warning: {what}" for what in done.warnings),
+        *(f"warning: {_SHADOWED[rule.kind]}: {rule.where}: {rule.what}" for rule in done.shadowed),
+    ]
+
+
+def _handed_to(ruleset: Ruleset, hook: Hook) -> set[int]:
+    """Give the ports a packet that meets a hook may be handed to."""
     return {
         rule.action.port
         for chain in met_at(ruleset, hook)
         for rule in chain.rules
-        if isinstance(rule.action, Redirect)
+        if isinstance(rule.action, Redirect | TProxy)
     }
 
 

@@ -47,6 +47,7 @@ class Installed(msgspec.Struct, frozen=True):
     removed_from: tuple[str, ...]
     passed_over: tuple[str, ...] = ()
     shadowed: tuple[Finding, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -75,7 +76,7 @@ def install(
     errors: list[HostError] = []
     for name in names:
         try:
-            check_families(site.backend(name), family)
+            warning = check_families(site.backend(name), family)
             main, removals = _changes(site, sheet, name, ruleset, record, anew=anew)
             before, after = _routing(site, ruleset)
             changes = [before, main, *removals, after]
@@ -96,6 +97,7 @@ def install(
             tuple(change.backend.name for change in removals),
             tuple(f"{tried}: {e.message}" for tried, e in zip(names, errors, strict=False)),
             shadowing(site, name, main.wanted.ruleset),
+            (warning,) if warning else (),
         )
     raise _none_works(names, errors)
 
@@ -145,7 +147,7 @@ def _changes(
 def shadowing(site: Site, name: str, rules: Ruleset) -> tuple[Finding, ...]:
     """Find rules of others that decide before rules of one language do, in it or elsewhere."""
     beside = site.backend(name).shadowing(rules, site.observed(name))
-    return (*beside, *overtaking(rules, site.others(name)))
+    return (*beside, *overtaking(rules, site.others.beside(name, rules)))
 
 
 def _without_parts(made: set[str]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import msgspec
 
 from interceptor.config import BackendChoice, VariantChoice
 from interceptor.errors import HostError, InterceptorError
+from interceptor.names import Family
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,6 +66,31 @@ def _candidates(backend: BackendChoice, variant: VariantChoice) -> list[str]:
             return iptables
         case BackendChoice.AUTO:
             return [NFTABLES, *iptables]
+
+
+def ipv6_or_warning(family: Family, *, can_hold: bool, in_kernel: bool) -> str:
+    """Decide whether a language will do for the families that are wanted.
+
+    Args:
+        family: what is wanted.
+        can_hold: whether the language can hold rules for IPv6 here.
+        in_kernel: whether the kernel speaks IPv6 at all.
+
+    Gives a warning where IPv6 is not wanted, is there, and could not be intercepted; or ``""``.
+
+    Raises:
+        HostError: it is wanted.
+    """
+    if can_hold:
+        return ""
+    missing = "no ip6tables here" if in_kernel else "the kernel has no IPv6"
+    if Family.IP6 in family.members:
+        raise HostError(
+            f"IPv6 cannot be intercepted: {missing}",
+            hint="enable IPv6 on this host, or say --ip-families ipv4",
+        )
+    # What the kernel does not speak nobody needs a warning of.
+    return f"IPv6 is left alone and could not be intercepted: {missing}" if in_kernel else ""
 
 
 def holders(seen: Mapping[str, Seen]) -> list[str]:

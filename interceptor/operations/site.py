@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from interceptor.dialect import OURS, PASSTHROUGH_IP6, is_istios
 from interceptor.errors import HostError
 from interceptor.model import Ruleset, TProxy
-from interceptor.names import PRIORITIES, Family
+from interceptor.names import Family
 from interceptor.operations.select import (
     IPTABLES_LEGACY,
     IPTABLES_NFT,
@@ -17,6 +16,7 @@ from interceptor.operations.select import (
     Seen,
     hidden,
     holders,
+    ipv6_or_warning,
     preferences,
 )
 from interceptor.record import Record, made_for_us
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from interceptor.backends.interface import Backend
     from interceptor.backends.routing import RoutingBackend
     from interceptor.config import Config
-    from interceptor.model import Table
+    from interceptor.operations.others import Others
     from interceptor.system.deadline import Deadline
     from interceptor.system.nfnetlink import Held
 
@@ -118,35 +118,25 @@ class Site:
         """What there is of routes and addresses, of anybody."""
         return self.routing.observe(self._deadline)
 
-    def others(self, name: str) -> Ruleset:
-        """Give the tables beside those of one language in which others' rules may be.
-
-        nft is asked only if somebody has tables that are neither ours nor iptables'.
-        """
-        tables: list[Table] = []
-        if self._foreign:
-            with suppress(HostError):
-                listed = self.observed(NFTABLES).tables
-                tables += [t for t in listed if (t.family, t.name) in self._foreign]
-        for other in (IPTABLES_NFT, IPTABLES_LEGACY):
-            if other != name and self.seen[other].holds_rules:
-                from interceptor.backends.ownership import foreign_part
-
-                tables += foreign_part(self.observed(other), OURS).tables
-        return Ruleset(tuple(tables))
-
     @cached_property
-    def _foreign(self) -> frozenset[tuple[Family, str]]:
-        """Name the tables of nf_tables that are neither ours nor iptables'."""
+    def others(self) -> Others:
+        """What others have beside ours, to see what of it comes first."""
+        from interceptor.operations.others import Others
+
         try:
             held = self._held
         except HostError:
-            return frozenset()
-        return frozenset(
-            (family, name)
-            for family, name in held
-            if not (name in PRIORITIES if family is not Family.INET else OURS.owns_table(name))
-        )
+            held = {}
+        read = {language: self._iptables(language) for language in (IPTABLES_NFT, IPTABLES_LEGACY)}
+        return Others(held, read, lambda: self.observed(NFTABLES))
+
+    def _iptables(self, language: str) -> Ruleset:
+        """Give what one of the two iptables holds, as far as it can be read."""
+        if self.seen[language].error:
+            return Ruleset()
+        is_legacy = language == IPTABLES_LEGACY
+        tables = self._legacy_tables() if is_legacy else self._nf_tables(language)
+        return self.observed(language) if tables else Ruleset()
 
     @cached_property
     def seen(self) -> dict[str, Seen]:
@@ -249,19 +239,7 @@ class Site:
 
     def unseen(self) -> tuple[str, ...]:
         """Say which languages could not be looked at, and why."""
-        errors = [seen.error.message for seen in self.seen.values() if seen.error]
-        return (*errors, *self.unlisted())
-
-    def unlisted(self) -> list[str]:
-        """Name foreign tables nobody can look into: without nft, or if nft cannot print them."""
-        if not self._foreign:
-            return []
-        try:
-            listed = {(table.family, table.name) for table in self.observed(NFTABLES).tables}
-        except HostError as error:
-            names = ", ".join(f"{family} {name}" for family, name in sorted(self._foreign))
-            return [f"others' tables ({names}): {error.message}"]
-        return [f"table {f} {n}: nft cannot print it" for f, n in sorted(self._foreign - listed)]
+        return tuple(seen.error.message for seen in self.seen.values() if seen.error)
 
 
 def is_istios_rules(own: Ruleset) -> bool:
@@ -287,16 +265,12 @@ def _need_privilege() -> None:
         )
 
 
-def check_families(backend: Backend, family: Family) -> None:
-    """Refuse rules for a family that this host has no way to hold.
+def check_families(backend: Backend, family: Family) -> str:
+    """Refuse rules for a family that this host has no way to hold; else give a warning, or ``""``.
 
     Raises:
         HostError: IPv6 is asked for and the kernel or the tools lack it.
     """
-    if Family.IP6 not in family.members or Family.IP6 in backend.families():
-        return
-    missing = "no ip6tables here" if host.kernel_has_ipv6() else "the kernel has no IPv6"
-    raise HostError(
-        f"IPv6 cannot be intercepted: {missing}",
-        hint="enable IPv6 on this host, or say --ip-families ipv4",
+    return ipv6_or_warning(
+        family, can_hold=Family.IP6 in backend.families(), in_kernel=host.kernel_has_ipv6()
     )

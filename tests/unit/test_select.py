@@ -6,18 +6,22 @@ from typing import NamedTuple
 
 import pytest
 
+from interceptor.backends.iptables import variant_of
 from interceptor.config import BackendChoice, VariantChoice
 from interceptor.errors import HostError
+from interceptor.names import Family
 from interceptor.operations.select import (
     IPTABLES_LEGACY,
     IPTABLES_NFT,
     NFTABLES,
     Seen,
     holders,
+    ipv6_or_warning,
     preferences,
 )
 
 _MISSING = Seen(HostError("it is not there", hint="install it"))
+_BROKEN = Seen(HostError("it ended with 127 and said nothing"))
 _EMPTY = Seen()
 _RULES = Seen(holds_rules=True)
 _OURS = Seen(holds_rules=True, holds_ours=True)
@@ -62,6 +66,10 @@ _CASES = [
     Choice("named nft variant", "iptables", "nft", _EMPTY, _EMPTY, _OURS, IPTABLES_NFT),
     Choice("named legacy", "iptables", "legacy", _EMPTY, _OURS, _EMPTY, IPTABLES_LEGACY),
     Choice("named legacy, missing", "iptables", "legacy", _EMPTY, _EMPTY, _MISSING, None),
+    Choice("a broken nft", "auto", "auto", _BROKEN, _EMPTY, _EMPTY, IPTABLES_NFT),
+    Choice("a broken iptables-nft", "iptables", "auto", _EMPTY, _BROKEN, _RULES, IPTABLES_LEGACY),
+    Choice("only nft", "auto", "auto", _EMPTY, _MISSING, _MISSING, NFTABLES),
+    Choice("iptables, rules in nft", "iptables", "auto", _EMPTY, _RULES, _EMPTY, IPTABLES_NFT),
     Choice("auto with a variant", "auto", "legacy", _MISSING, _EMPTY, _EMPTY, IPTABLES_LEGACY),
 ]
 
@@ -92,3 +100,45 @@ def test_nobody_seen_is_not_nobody_there() -> None:
     with pytest.raises(HostError):
         holders(dict.fromkeys((NFTABLES, IPTABLES_NFT), _MISSING))
     assert holders({NFTABLES: _MISSING, IPTABLES_NFT: _OURS}) == [IPTABLES_NFT]
+
+
+@pytest.mark.parametrize(
+    ("family", "can_hold", "in_kernel", "says"),
+    [
+        ("inet", True, True, ""),
+        ("ip", True, True, ""),
+        ("ip", False, False, ""),
+        ("ip", False, True, "IPv6 is left alone and could not be intercepted: no ip6tables"),
+    ],
+)
+def test_without_ipv6_there_is_a_warning_where_it_is_not_wanted(
+    family: str, can_hold: bool, in_kernel: bool, says: str
+) -> None:
+    found = ipv6_or_warning(Family(family), can_hold=can_hold, in_kernel=in_kernel)
+    assert (found[: len(says)], bool(found)) == (says, bool(says))
+
+
+@pytest.mark.parametrize("family", ["ip6", "inet"])
+@pytest.mark.parametrize(
+    ("in_kernel", "says"), [(True, "no ip6tables here"), (False, "the kernel has no IPv6")]
+)
+def test_without_ipv6_there_is_an_error_where_it_is(
+    family: str, in_kernel: bool, says: str
+) -> None:
+    with pytest.raises(HostError, match=says):
+        ipv6_or_warning(Family(family), can_hold=False, in_kernel=in_kernel)
+
+
+@pytest.mark.parametrize(
+    ("said", "variant"),
+    [
+        ("iptables v1.8.9 (nf_tables)\n", "nft"),
+        ("iptables v1.8.9 (legacy)\n", "legacy"),
+        ("iptables v1.4.21\n", "legacy"),
+        ("iptables v9.0-next (nf_tables) built by somebody", "nft"),
+        ("", "legacy"),
+        ("segmentation fault", "legacy"),
+    ],
+)
+def test_what_an_iptables_says_of_itself(said: str, variant: str) -> None:
+    assert variant_of(said) == variant

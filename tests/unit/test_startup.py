@@ -61,4 +61,4 @@ def test_install_imports_only_its_backend(pod: Pod, path: RulePath) -> None:
     assert "interceptor.verify.run" not in loaded
     if path is NFTABLES:
         assert "interceptor.backends.iptables" not in loaded
-    assert len([name for name in loaded if name.startswith("interceptor")]) <= 75
+    assert len([name for name in loaded if name.startswith("interceptor")]) <= 80

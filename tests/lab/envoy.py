@@ -35,7 +35,24 @@ def binary() -> Path:
     return Path(str(envoy.__file__)).parent / "_bin" / "envoy"
 
 
-def _listener(name: str, port: int, cluster: str) -> dict[str, Any]:
+_MARK = 1337
+"""What Envoy marks connections with that it makes in a client's name, see ``--tproxy-mark``."""
+
+
+def _in_the_clients_name() -> dict[str, Any]:
+    """Go on to the app from the address the client has."""
+    return {
+        "name": "envoy.filters.listener.original_src",
+        "typed_config": {
+            "@type": f"{_TYPES}.filters.listener.original_src.v3.OriginalSrc",
+            "mark": _MARK,
+        },
+    }
+
+
+def _listener(
+    name: str, port: int, cluster: str, *, transparent: bool = False
+) -> dict[str, Any]:
     log = {
         "name": "envoy.access_loggers.stdout",
         "typed_config": {
@@ -46,13 +63,15 @@ def _listener(name: str, port: int, cluster: str) -> dict[str, Any]:
     return {
         "name": name,
         "address": {"socket_address": {"address": "::", "port_value": port, "ipv4_compat": True}},
+        "transparent": transparent,
         "listener_filters": [
             {
                 "name": "envoy.filters.listener.original_dst",
                 "typed_config": {
                     "@type": f"{_TYPES}.filters.listener.original_dst.v3.OriginalDst"
                 },
-            }
+            },
+            *([_in_the_clients_name()] if transparent else []),
         ],
         "filter_chains": [
             {
@@ -82,8 +101,11 @@ def _cluster(name: str, **more: Any) -> dict[str, Any]:
     }
 
 
-def configuration(outbound_port: int = 15001, inbound_port: int = 15006) -> dict[str, Any]:
-    """Give Envoy's bootstrap."""
+def configuration(*, transparent: bool = False) -> dict[str, Any]:
+    """Give Envoy's bootstrap.
+
+    A transparent one takes inbound connections by TPROXY, and is the client to the app.
+    """
     handover = {
         "source_address": {"address": "127.0.0.6", "port_value": 0},
         "extra_source_addresses": [{"address": {"address": "::6", "port_value": 0}}],
@@ -94,12 +116,12 @@ def configuration(outbound_port: int = 15001, inbound_port: int = 15006) -> dict
         },
         "static_resources": {
             "listeners": [
-                _listener("outbound", outbound_port, "outside"),
-                _listener("inbound", inbound_port, "app"),
+                _listener("outbound", 15001, "outside"),
+                _listener("inbound", 15006, "app", transparent=transparent),
             ],
             "clusters": [
                 _cluster("outside"),
-                _cluster("app", upstream_bind_config=handover),
+                _cluster("app", **({} if transparent else {"upstream_bind_config": handover})),
             ],
         },
     }
@@ -108,7 +130,7 @@ def configuration(outbound_port: int = 15001, inbound_port: int = 15006) -> dict
 class Envoy:
     """A running Envoy and what it has logged of connections that ended."""
 
-    def __init__(self, namespace: Namespace, log: Path) -> None:
+    def __init__(self, namespace: Namespace, log: Path, *, transparent: bool) -> None:
         self._log = log
         with log.open("wb") as output, binary().open("rb") as program, namespace:
             # By descriptor: the proxy's user may not reach a checkout below /root by its path.
@@ -116,7 +138,7 @@ class Envoy:
                 [
                     f"/proc/self/fd/{program.fileno()}",
                     "--config-yaml",
-                    json.dumps(configuration()),
+                    json.dumps(configuration(transparent=transparent)),
                     "--concurrency",
                     "1",
                     "--disable-hot-restart",
@@ -127,7 +149,8 @@ class Envoy:
                 ],
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                user=PROXY_UID,
+                # To be transparent takes a capability, so it is root and known by its group.
+                user=0 if transparent else PROXY_UID,
                 group=PROXY_GID,
                 extra_groups=[],
                 pass_fds=[program.fileno()],
@@ -169,9 +192,11 @@ class Envoy:
 
 
 @contextmanager
-def running_envoy(namespace: Namespace, directory: Path) -> Iterator[Envoy]:
+def running_envoy(
+    namespace: Namespace, directory: Path, *, transparent: bool = False
+) -> Iterator[Envoy]:
     """Have an Envoy for a while."""
-    started = Envoy(namespace, directory / "envoy.log")
+    started = Envoy(namespace, directory / "envoy.log", transparent=transparent)
     try:
         yield started
     finally:

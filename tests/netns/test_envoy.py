@@ -9,7 +9,7 @@ import pytest
 from tests.lab.envoy import Envoy, running_envoy
 from tests.lab.http import fetch, web_server
 from tests.lab.paths import RulePath, done_well
-from tests.lab.pod import CLIENT, FAR, POD, POD_SIDE, PROXY_UID, Pod
+from tests.lab.pod import CLIENT, FAR, POD, POD_SIDE, PROXY_GID, PROXY_UID, Pod
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,10 +29,17 @@ class Mesh:
         self._seen = len(envoy.log(0))
 
     def ask(
-        self, where: Namespace, host: str, port: int, *, uid: int = 1000, passes: int = 1
+        self,
+        where: Namespace,
+        host: str,
+        port: int,
+        *,
+        uid: int = 1000,
+        gid: int = 0,
+        passes: int = 1,
     ) -> tuple[str, list[dict[str, str]]]:
         """Give the answer's body and the connections Envoy logged meanwhile."""
-        body = fetch(where, host, port, uid=uid)
+        body = fetch(where, host, port, uid=uid, gid=gid)
         entries = self._envoy.log(self._seen + passes, timeout_s=5.0 if passes else 0.2)
         new = entries[self._seen :]
         self._seen = len(entries)
@@ -96,3 +103,33 @@ def test_uninstalled_the_app_is_reached_directly(mesh: Mesh) -> None:
     done_well("uninstall", namespace=mesh.pod.pod)
     body, entries = mesh.ask(mesh.pod.client, POD[4], 8080, passes=0)
     assert (body, entries) == (f"hello from pod, you are {CLIENT[4]}", [])
+
+
+@pytest.mark.parametrize("handover", ["all there", "no ip rule"])
+def test_in_mode_tproxy_the_app_sees_its_client(
+    pod: Pod, rule_path: RulePath, tmp_path: Path, handover: str
+) -> None:
+    """Envoy calls the app in the client's name; the ip rule brings the answer back to Envoy."""
+    with (
+        web_server(pod.pod, 8080, 15020),
+        web_server(pod.outside, 80),
+        running_envoy(pod.pod, tmp_path, transparent=True) as envoy,
+    ):
+        done_well("install", *rule_path.flags, "--mode", "tproxy", namespace=pod.pod)
+        mesh = Mesh(pod, envoy)
+        if handover == "no ip rule":
+            pod.pod.run("ip", "rule", "del", "fwmark", "1337")
+            pod.pod.run("ip", "-6", "rule", "del", "fwmark", "1337")
+            assert "hello" not in fetch(pod.client, POD[4], 8080)
+            return
+        for version in (4, 6):
+            body, [entry] = mesh.ask(pod.client, POD[version], 8080)
+            assert body == f"hello from pod, you are {CLIENT[version]}"
+            assert entry["listener"] == "inbound"
+            body, entries = mesh.ask(pod.client, POD[version], 15020, passes=0)
+            assert (body, entries) == (f"hello from pod, you are {CLIENT[version]}", [])
+            body, [entry] = mesh.ask(pod.pod, FAR[version], 80)
+            assert (body.startswith("hello from outside"), entry["listener"]) == (True, "outbound")
+            # The proxy's calls of its own pod are inbound to it too.
+            body, [entry] = mesh.ask(pod.pod, POD[version], 8080, uid=0, gid=PROXY_GID)
+            assert (body.startswith("hello from pod"), entry["listener"]) == (True, "inbound")

@@ -50,9 +50,7 @@ def _in_the_clients_name() -> dict[str, Any]:
     }
 
 
-def _listener(
-    name: str, port: int, cluster: str, *, transparent: bool = False
-) -> dict[str, Any]:
+def _listener(name: str, port: int, cluster: str, *, transparent: bool = False) -> dict[str, Any]:
     log = {
         "name": "envoy.access_loggers.stdout",
         "typed_config": {

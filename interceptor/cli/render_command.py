@@ -45,7 +45,15 @@ def run(session: Session, family: str | None) -> int:
     else:
         language, shown = "nftables", None
         text = nftables.text(nftables.lower(ruleset, sheet.dialect))
-    data = {"language": language, "family": shown, "sheet": sheet.name, "text": text}
+    for beside in ruleset.routing:
+        session.printer.talk(f"beside these rules there has to be: {beside}")
+    data = {
+        "language": language,
+        "family": shown,
+        "sheet": sheet.name,
+        "text": text,
+        "beside": list(map(str, ruleset.routing)),
+    }
     session.printer.data(data, [text.rstrip("\n")] if text else [])
     return DONE
 

@@ -9,12 +9,13 @@ import msgspec
 
 from interceptor.backends.interface import Wanted
 from interceptor.errors import HostError, InterceptorError
+from interceptor.model import Ruleset
 from interceptor.names import Family
 from interceptor.operations.select import IPTABLES_LEGACY, NFTABLES, Seen, preferences
 from interceptor.operations.site import check_families
 from interceptor.operations.transaction import Change, apply
 from interceptor.sheets.build import build, family_of
-from interceptor.system import host, netns
+from interceptor.system import host, netns, routes
 from interceptor.system.command import find, run
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from interceptor.backends.interface import Backend
     from interceptor.config import Config
-    from interceptor.model import Ruleset
     from interceptor.operations.site import Site
     from interceptor.sheets.sheet import Sheet
     from interceptor.system.deadline import Deadline
@@ -74,6 +74,8 @@ def check(config: Config, sheet: Sheet, site: Site, deadline: Deadline) -> Check
         outcome, error = _try(backend, target, family, seen, deadline)
         tried[name] = msgspec.structs.replace(seen, error=error)
         features += [*_version(name, deadline), outcome]
+    if ruleset.routing:
+        features.append(_try_routing(site, ruleset, deadline))
     for name, error in site.hidden().items():
         features.append(
             Feature(name, "can be looked at", Answer.NO, error.message, error.hint, needed=True)
@@ -140,6 +142,22 @@ def _try(
     except InterceptorError as error:
         return Feature(backend.name, name, Answer.NO, error.message, error.hint), error
     return Feature(backend.name, name, Answer.YES, "tried in a namespace of its own"), None
+
+
+def _try_routing(site: Site, ruleset: Ruleset, deadline: Deadline) -> Feature:
+    """Add what the policy needs beside rules, in a namespace made for it, and throw it away."""
+    backend = site.routing
+    name, wanted = "takes these routes", Ruleset(routing=ruleset.routing)
+    if not host.has_capability(host.CAP_SYS_ADMIN):
+        return _unknown(backend, name)
+    try:
+        scratch = netns.make()
+        with netns.closing(scratch), netns.inside(scratch):
+            routes.switch_loopback_on()
+            _round_trip(backend, wanted, deadline)
+    except InterceptorError as error:
+        return Feature(backend.name, name, Answer.NO, error.message, error.hint, needed=True)
+    return Feature(backend.name, name, Answer.YES, "tried in a namespace of its own")
 
 
 def _unknown(backend: Backend, name: str) -> Feature:

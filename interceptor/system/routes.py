@@ -28,6 +28,14 @@ _HOST_SCOPE = 254
 _ANYWHERE = {Family.IP: "0.0.0.0/0", Family.IP6: "::/0"}
 
 
+def switch_loopback_on() -> None:
+    """Switch ``lo`` on, without which there are no IPv6 routes by it."""
+    from pyroute2 import IPRoute
+
+    with IPRoute() as kernel:
+        kernel.link("set", index=socket.if_nametoindex(LOOPBACK_INTERFACE), state="up")
+
+
 def add_rule(rule: MarkRule) -> None:
     """Add a rule where it is to be, or before all but the kernel's first; nothing if it is there.
 

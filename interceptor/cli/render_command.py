@@ -45,8 +45,8 @@ def run(session: Session, family: str | None) -> int:
     else:
         language, shown = "nftables", None
         text = nftables.text(nftables.lower(ruleset, sheet.dialect))
-    for beside in ruleset.routing:
-        session.printer.talk(f"beside these rules there has to be: {beside}")
+    # A comment to each of the tools, and to a person what install would do besides.
+    text += "".join(f"# beside these rules: {one}\n" for one in ruleset.routing)
     data = {
         "language": language,
         "family": shown,

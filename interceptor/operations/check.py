@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from interceptor.backends.interface import Wanted
+from interceptor.backends.routing import RoutingBackend
 from interceptor.errors import HostError, InterceptorError
 from interceptor.model import Ruleset
 from interceptor.names import Family
@@ -75,7 +76,7 @@ def check(config: Config, sheet: Sheet, site: Site, deadline: Deadline) -> Check
         tried[name] = msgspec.structs.replace(seen, error=error)
         features += [*_version(name, deadline), outcome]
     if ruleset.routing:
-        features.append(_try_routing(site, ruleset, deadline))
+        features.append(_try_routing(ruleset, deadline))
     for name, error in site.hidden().items():
         features.append(
             Feature(name, "can be looked at", Answer.NO, error.message, error.hint, needed=True)
@@ -144,11 +145,11 @@ def _try(
     return Feature(backend.name, name, Answer.YES, "tried in a namespace of its own"), None
 
 
-def _try_routing(site: Site, ruleset: Ruleset, deadline: Deadline) -> Feature:
+def _try_routing(ruleset: Ruleset, deadline: Deadline) -> Feature:
     """Add what the policy needs beside rules, in a namespace made for it, and throw it away."""
-    backend = site.routing
+    backend = RoutingBackend()
     name, wanted = "takes these routes", Ruleset(routing=ruleset.routing)
-    if not host.has_capability(host.CAP_SYS_ADMIN):
+    if not (host.has_capability(host.CAP_SYS_ADMIN) and host.has_capability(host.CAP_NET_ADMIN)):
         return _unknown(backend, name)
     try:
         scratch = netns.make()

@@ -10,6 +10,12 @@ from interceptor.names import Family
 
 Address = IPv4Address | IPv6Address
 
+LOCALHOST: dict[Family, Address] = {
+    Family.IP: IPv4Address("127.0.0.1"),
+    Family.IP6: IPv6Address("::1"),
+}
+"""Also where a redirect takes what this host sends (nf_nat_redirect.c)."""
+
 
 class Packet(msgspec.Struct, frozen=True, kw_only=True):
     """All that a rule can look at, or change.

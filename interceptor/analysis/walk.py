@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, assert_never
 
 import msgspec
 
 from interceptor import model
 from interceptor.analysis.packet import (
+    LOCALHOST,
     Direct,
     Dropped,
     Fate,
@@ -17,21 +17,15 @@ from interceptor.analysis.packet import (
     Transparent,
     Unknown,
 )
-from interceptor.names import LOOPBACK_INTERFACE, ChainType, Family, Hook
+from interceptor.names import LOOPBACK_INTERFACE, ChainType, Hook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from interceptor.analysis.packet import Address
     from interceptor.values import Interfaces, Marks, Networks
 
 _TRANSLATED = ("NEW", "RELATED")
 """States in which a packet is a connection's first (nf_nat_inet_fn in nf_nat_core.c)."""
-_LOCALHOST: dict[Family, Address] = {
-    Family.IP: IPv4Address("127.0.0.1"),
-    Family.IP6: IPv6Address("::1"),
-}
-"""Where a redirect takes what this host sends (nf_nat_redirect.c)."""
 
 
 class Visit(msgspec.Struct, frozen=True):
@@ -72,7 +66,7 @@ def walk_sent(ruleset: model.Ruleset, packet: Packet, language: str = "") -> Wal
     sent = walk(ruleset, Hook.OUTPUT, packet, language)
     match sent.fate:
         case Redirected(port):
-            to, to_port = _LOCALHOST[packet.family], port
+            to, to_port = LOCALHOST[packet.family], port
         case Direct() if packet.out_interface == LOOPBACK_INTERFACE:
             to, to_port = packet.destination, packet.destination_port
         case _:

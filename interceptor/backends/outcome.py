@@ -10,7 +10,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from interceptor import model
-from interceptor.backends import nft_words
+from interceptor.backends import nft_statement
 from interceptor.backends.shadow import PASSING_TARGETS
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ _TAKING_TARGETS = frozenset(
     ["DNAT", "MASQUERADE", "NETMAP", "REDIRECT", "REJECT", "SNAT", "TARPIT", "TPROXY"]
 )
 _QUEUES = frozenset(["NFQUEUE", "QUEUE"])
+_NO_CONNECTION = frozenset(["INVALID", "UNTRACKED"])
 
 
 class Judge:
@@ -122,8 +123,8 @@ class Judge:
             case model.Drop() | model.Redirect() | model.TProxy():
                 return _TAKEN
             case model.UnreadableAction(words):
-                if nft_words.is_json(words):
-                    return self._statements(nft_words.statements(words), depth)
+                if nft_statement.is_json(words):
+                    return self._statements(nft_statement.statements(words), depth)
                 name, _, options = words.partition(" ")
                 return self._target(name, options)
         return _NEXT
@@ -149,11 +150,11 @@ class Judge:
             return _NEXT
         return _TAKEN if self._priority < CONNTRACK_PRIORITY else _TAKEN | _NEXT
 
-    def _statements(self, statements: Iterable[nft_words.Statement], depth: int) -> Outcomes:
+    def _statements(self, statements: Iterable[nft_statement.Statement], depth: int) -> Outcomes:
         """Go through a rule's statements; after one that does not hold the next rule comes."""
         ends: set[Outcome] = set()
         for statement in statements:
-            held = nft_words.holds(statement, self._family, self._protocol)
+            held = nft_statement.holds(statement, self._family, self._protocol)
             if held is False:
                 return frozenset(ends | _NEXT)
             if held is None:
@@ -164,7 +165,7 @@ class Judge:
                 return frozenset(ends)
         return frozenset(ends | _NEXT)
 
-    def _statement(self, statement: nft_words.Statement, depth: int) -> Outcomes:
+    def _statement(self, statement: nft_statement.Statement, depth: int) -> Outcomes:
         match statement:
             case {"accept": _}:
                 return _LET_GO
@@ -186,13 +187,14 @@ class Judge:
                 return self._untracked() | _NEXT
             case {"xt": {"type": "match"}}:
                 return _NEXT
-        if nft_words.kind(statement) in nft_words.TAKING:
+        if nft_statement.kind(statement) in nft_statement.TAKING:
             return _TAKEN
-        return _NEXT if nft_words.kind(statement) in nft_words.PASSING else _ANY
+        return _NEXT if nft_statement.kind(statement) in nft_statement.PASSING else _ANY
 
     def _verdicts(self, vmap: object, depth: int) -> Outcomes:
         """Judge a map of verdicts by all that are in it; a named one may have any."""
-        verdicts = nft_words.verdicts(vmap, has_states=self._priority > CONNTRACK_PRIORITY)
+        is_tracked = self._priority > CONNTRACK_PRIORITY
+        verdicts = nft_statement.verdicts(vmap, self._protocol, is_tracked=is_tracked)
         if verdicts is None:
             return _ANY
         return frozenset(_NEXT.union(*(self._statement(verdict, depth) for verdict in verdicts)))
@@ -209,30 +211,35 @@ class Judge:
                 return False if not networks.only(self._family) and not match.negated else None
             case model.SourcePort(ports) | model.DestinationPort(ports):
                 # Nobody connects to port 0.
-                return not match.negated if (1, ports.HIGHEST) in ports.ranges else None
+                everything = any(low <= 1 and high == ports.HIGHEST for low, high in ports.ranges)
+                return not match.negated if everything else None
             case model.ConnectionState(states):
                 return self._has_state(states, negated=match.negated)
             case model.TcpFlags(mask, flags):
                 begins = flags == tuple(flag for flag in mask if flag == "SYN")
                 return True if begins != match.negated else None
-            case model.Unreadable(words) if nft_words.is_json(words):
+            case model.Unreadable(words) if nft_statement.is_json(words):
                 return self._holds_in_json(words)
         return None
 
     def _holds_in_json(self, words: str) -> bool | None:
         """Judge what nft wrote: one match, or, with all else that is in it, a whole rule."""
-        held = [nft_words.holds(s, self._family, self._protocol) for s in nft_words.statements(words)]
+        held = [
+            nft_statement.holds(s, self._family, self._protocol)
+            for s in nft_statement.statements(words)
+        ]
         # What else a rule has in it is judged with its action.
         return held[0] if len(held) == 1 else True
 
     def _has_state(self, states: tuple[str, ...], *, negated: bool) -> bool | None:
         """Say of what begins a connection whether conntrack has it in one of these states.
 
-        Before conntrack has seen a packet it is invalid to both languages.
+        Before conntrack has seen a packet, it is invalid to both languages, unless it comes from
+        this host itself. Later packets of a connection have other states.
         """
         if self._priority == CONNTRACK_PRIORITY:
             return None
-        state = "NEW" if self._priority > CONNTRACK_PRIORITY else "INVALID"
-        held = (state in states) != negated
-        # Later packets of a connection have other states.
-        return True if held else (False if self._is_only_invalid(states, negated=negated) else None)
+        is_tracked = self._priority > CONNTRACK_PRIORITY
+        if (("NEW" if is_tracked else "INVALID") in states) != negated:
+            return True
+        return False if is_tracked and not negated and _NO_CONNECTION.issuperset(states) else None

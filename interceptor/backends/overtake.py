@@ -1,41 +1,46 @@
-"""Base chains of others, in tables of their own, that have a packet before ours do.
+"""Base chains of others that have a packet before ours do.
 
-Pure. Chains at one hook run by priority, those of equal priority as they were registered, which
-nobody can look up: so an equal one may run first. In a chain of type nat only a translation or a
-drop takes the packet from the next one; accepting is leaving it as it is. In any other chain to
-drop takes it, and to take it out of conntrack keeps it from every chain of type nat.
+Pure. Chains at one hook run by priority; of those of equal priority the one that was registered
+last comes first, and nobody can look up which that was, so an equal one may run first. All chains
+of type nat run at one place, that of conntrack's translation, by priority among themselves. In
+whatever chain, to accept a packet is to leave it to the next one; to drop it, to translate it, to
+give it to a socket, or to keep it from conntrack takes it from ours.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from interceptor.backends import nft_statement
 from interceptor.backends.drift import Finding, Kind
+from interceptor.backends.outcome import Judge, Outcome
 from interceptor.errors import RulesetError
 from interceptor.model import (
-    PASSING,
-    Accept,
-    Drop,
-    Goto,
-    Jump,
-    Protocol,
+    PROTOCOLS_WITH_PORTS,
     Redirect,
-    Return,
+    RestoreMark,
+    Ruleset,
+    SetMark,
+    Table,
     TProxy,
-    UnreadableAction,
     reachable,
 )
-from interceptor.names import ChainType
+from interceptor.names import PRIORITIES, ChainType, Family
 from interceptor.render.nftables import words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from interceptor.model import Base, Chain, Rule, Ruleset, Table
+    from interceptor.backends.outcome import Outcomes
+    from interceptor.model import Base, Chain, Rule
 
-_GOING_ON = frozenset({"counter", "log", "limit", "mangle", "ct helper", "meter", "set", "quota"})
-"""nft statements after which the next one is looked at (nft(8), "STATEMENTS")."""
-_UNTRACKED = ("notrack", "NOTRACK", "CT --notrack")
+_INTERCEPTING = (Redirect, TProxy, SetMark, RestoreMark)
+"""What our rules do to get a packet to the proxy."""
+
+_Traffic = tuple[Family, str]
+"""Packets of one family and protocol."""
 
 
 def overtaking(target: Ruleset, others: Ruleset) -> Iterator[Finding]:
@@ -43,117 +48,141 @@ def overtaking(target: Ruleset, others: Ruleset) -> Iterator[Finding]:
 
     Args:
         target: our rules, lowered.
-        others: tables that are not ours, of every language.
+        others: tables that are in force, of any language, without what in them is ours.
     """
-    protocols = tuple(dict.fromkeys(_protocols(target)))
-    ours = [(table, chain.base) for table in target.tables for chain in table.chains if chain.base]
+    ours = [
+        (chain.base, _intercepted(table, chain, chain.base))
+        for table in target.tables
+        for chain in table.chains
+        if chain.base
+    ]
     for table in others.tables:
-        if table.flags:
-            # It is switched off; see ``drift.flagged`` for ours.
-            continue
         for chain in table.chains:
-            if any(_runs_first(table, chain.base, theirs, base) for theirs, base in ours):
-                yield from _taking(table, chain, protocols)
+            if chain.base:
+                kinds = [kinds for base, kinds in ours if _may_be_first(chain.base, base)]
+                wanted = frozenset[_Traffic]().union(*kinds)
+                common = {one for one in wanted if one[0] in table.family.members}
+                yield from _taking(table, chain, chain.base, common)
 
 
-def _runs_first(table: Table, base: Base | None, own: Table, ours: Base) -> bool:
-    """Whether a base chain may have a packet that ours is there for, before ours does."""
-    return (
-        base is not None
-        and base.hook is ours.hook
-        and base.priority <= ours.priority
-        and not set(table.family.members).isdisjoint(own.family.members)
-        and (base.type is not ChainType.NAT or ours.type is ChainType.NAT)
-    )
+def without_shared(others: Ruleset, target: Ruleset) -> Ruleset:
+    """Leave out base chains that rules of ours are, or will be, in: ``shadow`` looks at those."""
+    return Ruleset(tuple(_without_shared(table, target) for table in others.tables))
 
 
-def _protocols(target: Ruleset) -> Iterator[str]:
-    """Give the protocols of what we hand to the proxy."""
-    for table in target.tables:
-        for chain in table.chains:
-            for rule in chain.rules:
-                if isinstance(rule.action, Redirect | TProxy):
-                    yield from (m.protocol for m in rule.matches if isinstance(m, Protocol))
+def _without_shared(table: Table, target: Ruleset) -> Table:
+    ours = target.table(table.family, table.name) or Table(table.family, table.name)
+    chains = tuple(c for c in table.chains if not (c.base and ours.chain(c.name)))
+    return msgspec.structs.replace(table, chains=chains)
 
 
-def _taking(table: Table, chain: Chain, protocols: tuple[str, ...]) -> Iterator[Finding]:
-    """Find the rules of a base chain, or its policy, that take a packet."""
-    where = f"{table.family} {table.name} {chain.name}"
+def _may_be_first(theirs: Base, ours: Base) -> bool:
+    if theirs.hook is not ours.hook:
+        return False
+    if theirs.type is ours.type is ChainType.NAT:
+        return theirs.priority <= ours.priority
+    return _place(theirs) <= _place(ours)
+
+
+def _place(base: Base) -> int:
+    """Give the priority at which a chain really runs."""
+    if base.type is ChainType.NAT:
+        return PRIORITIES["nat"].get(base.hook, base.priority)
+    return base.priority
+
+
+def _intercepted(table: Table, chain: Chain, base: Base) -> frozenset[_Traffic]:
+    """Give the traffic for which one of our base chains is there."""
+    chains = {one.name: one for one in table.chains}
+    found = set()
+    for family in table.family.members:
+        for protocol in PROTOCOLS_WITH_PORTS:
+            judge = Judge(table, family, protocol, _place(base))
+
+            def meets(rule: Rule, judge: Judge = judge) -> bool:
+                return judge.meets(rule) is not False
+
+            if any(
+                isinstance(rule.action, _INTERCEPTING) and meets(rule)
+                for called in reachable(chains, chain.name, meets)
+                for rule in called.rules
+            ):
+                found.add((family, protocol))
+    return frozenset(found)
+
+
+class _Way:
+    """How far the packets of one kind come in a base chain.
+
+    Args:
+        judge: says what its rules do to them.
+        policy: of the chain.
+        counts: whether losing all of them is losing everything.
+    """
+
+    def __init__(self, judge: Judge, policy: str, *, counts: bool) -> None:
+        self._judge = judge
+        self._drops = policy == "drop"
+        self._counts = counts
+        self._some_left = False
+        self._some_come = True
+        self._some_end = False
+
+    def rule(self, rule: Rule) -> Kind | None:
+        """Go on to the next rule, and say whether it takes all of them, or some."""
+        if not self._some_come:
+            return None
+        done = self._judge.rule(rule)
+        kind = self._kind(done)
+        self._some_left |= Outcome.LET_GO in done or (Outcome.BACK in done and not self._drops)
+        self._some_end |= Outcome.BACK in done
+        self._some_come = Outcome.NEXT in done
+        return kind
+
+    def end(self) -> Kind | None:
+        """Say the same of the policy."""
+        if not (self._drops and (self._some_come or self._some_end)):
+            return None
+        return self._kind(frozenset({Outcome.TAKEN}))
+
+    def _kind(self, done: Outcomes) -> Kind | None:
+        if Outcome.TAKEN not in done:
+            return None
+        if self._counts and not self._some_left and len(done) == 1:
+            return Kind.SHADOWED
+        return Kind.FOREIGN_BEFORE
+
+
+def _taking(table: Table, chain: Chain, base: Base, wanted: set[_Traffic]) -> Iterator[Finding]:
+    """Find the rules of a base chain, or its policy, that take some of the wanted traffic."""
+    ways = [
+        _Way(
+            Judge(table, family, protocol, _place(base)),
+            base.policy,
+            counts=protocol == "tcp" or (family, "tcp") not in wanted,
+        )
+        for family, protocol in sorted(wanted)
+    ]
+    where = f"{table.family} {table.name} {chain.name} rule"
     for number, rule in enumerate(chain.rules, 1):
-        at = f"{where} rule {number}"
-        if any(_takes(rule, table, chain, protocol, all_of_it=True) for protocol in protocols):
-            yield Finding(Kind.SHADOWED, at, _say(rule))
-        elif any(_takes(rule, table, chain, protocol) for protocol in protocols):
-            yield Finding(Kind.FOREIGN_BEFORE, at, _say(rule))
-    if chain.base and chain.base.policy == "drop":
-        passes = any(not isinstance(rule.action, Drop) for rule in chain.rules)
-        kind = Kind.FOREIGN_BEFORE if passes else Kind.SHADOWED
-        yield Finding(kind, f"{where} rule 0", "policy drop")
+        kinds = {way.rule(rule) for way in ways}
+        yield from _named(kinds, f"{where} {number}", rule)
+    yield from _named({way.end() for way in ways}, f"{where} 0", None)
+
+
+def _named(kinds: set[Kind | None], where: str, rule: Rule | None) -> Iterator[Finding]:
+    for kind in (Kind.SHADOWED, Kind.FOREIGN_BEFORE):
+        if kind in kinds:
+            yield Finding(kind, where, _say(rule) if rule else "policy drop")
+            return
 
 
 def _say(rule: Rule) -> str:
-    """Give a rule in nft's words, or in those it was read from."""
+    """Give a rule in the words it was read from, or in nft's; without what it has counted."""
+    if nft_statement.is_json(rule.text):
+        return nft_statement.uncounted(rule.text)
     try:
         return rule.text or words(rule)
     except RulesetError:
-        return rule.why
-
-
-def _takes(
-    rule: Rule, table: Table, base: Chain, protocol: str, *, all_of_it: bool = False
-) -> bool:
-    """Whether a rule, or what it calls, takes packets of a protocol, or every one of them."""
-
-    def meets(one: Rule) -> bool:
-        if all_of_it:
-            return all(isinstance(m, Protocol) and _is(m, protocol) for m in one.matches)
-        return all(_is(m, protocol) for m in one.matches if isinstance(m, Protocol))
-
-    if not meets(rule):
-        return False
-    if not isinstance(rule.action, Jump | Goto):
-        return _is_end(rule, base)
-    chains = {chain.name: chain for chain in table.chains}
-    return any(
-        meets(inner) and _is_end(inner, base)
-        for chain in reachable(chains, rule.action.chain, meets)
-        for inner in chain.rules
-    )
-
-
-def _is(match: Protocol, protocol: str) -> bool:
-    return (match.protocol == protocol) != match.negated
-
-
-def _is_end(rule: Rule, base: Chain) -> bool:
-    """Whether what a rule does, by itself, takes the packet from later chains."""
-    if isinstance(rule.action, PASSING):
-        return False
-    is_nat = base.base is not None and base.base.type is ChainType.NAT
-    match rule.action:
-        case Accept() | Return() | Jump() | Goto():
-            return False
-        case UnreadableAction(said):
-            return _may_end(said, is_nat=is_nat)
-        case Redirect():
-            return is_nat
-        case _:
-            return True
-
-
-def _may_end(said: str, *, is_nat: bool) -> bool:
-    """Judge an action nobody here reads, in nft's JSON or in iptables' words."""
-    if not said.startswith(("[", "{")):
-        from interceptor.backends.shadow import PASSING_TARGETS
-
-        if said.startswith(_UNTRACKED):
-            return True
-        return said.partition(" ")[0] not in PASSING_TARGETS
-    import msgspec
-
-    statements = msgspec.json.decode(said)
-    kinds = {kind for one in statements for kind in (one if isinstance(one, dict) else {one: 0})}
-    if is_nat:
-        # What a nat chain accepts goes on to the next.
-        kinds.discard("accept")
-    return bool(kinds - _GOING_ON - {"match", "jump", "goto", "return", "accept"})
+        matches = ", ".join(type(match).__name__ for match in rule.matches)
+        return f"{type(rule.action).__name__} if {matches}"

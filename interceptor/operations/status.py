@@ -75,7 +75,7 @@ def status(policy: Policy, site: Site) -> Status:
     ]
     findings += backend.findings(target, without_record(site.observed(name)))
     findings += site.routing.findings(ruleset, site.routed)
-    findings += overtaking(target, site.others(name))
+    findings += overtaking(target, site.others.beside(name, target))
     record = site.record(name)
     noted = [finding for finding in findings if _was_met(finding, record)]
     findings = [finding for finding in findings if finding not in noted]
@@ -89,7 +89,7 @@ def status(policy: Policy, site: Site) -> Status:
         rules,
         tuple(findings),
         tuple(noted),
-        tuple(site.unlisted()),
+        site.others.unlisted,
     )
 
 

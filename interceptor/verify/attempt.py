@@ -9,7 +9,13 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
-from interceptor.verify.sockets import ADDRESS_FAMILIES, acting_as, endpoint
+from interceptor.verify.sockets import (
+    ADDRESS_FAMILIES,
+    acting_as,
+    endpoint,
+    make_transparent,
+    set_mark,
+)
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -21,21 +27,27 @@ if TYPE_CHECKING:
 
 _BIND_ADDRESS_NO_PORT = 24
 """IP_BIND_ADDRESS_NO_PORT of linux/in.h, which Python knows since 3.12."""
+_MOST_AT_ONCE = 4096
+_WANTS_RECURSION, _ONE = 0x0100, 1
+_A, _INTERNET = 1, 1
+"""Words of a DNS query (RFC 1035, section 4.1)."""
 
 
 class Attempt:
     """A client socket and what has become of it.
 
     ``end`` is who took the connection, once that is known; ``error`` the errno that ended it.
+    ``has_other`` is whether a datagram was answered with something else than was sent.
     """
 
     def __init__(self, probe: Probe, family: Family, where: AbstractContextManager[None]) -> None:
         self.probe = probe
         self.is_stream = probe.packet.protocol == "tcp"
-        self.token = secrets.token_hex(16).encode() + b"\n"
+        self.token = _line() if self.is_stream else _query()
         self.end: End | None = None
         self.error = 0
         self.has_sent = False
+        self.has_other = False
         self._got = b""
         self._was_taken = False
         self._is_over = False
@@ -48,10 +60,9 @@ class Attempt:
 
     def _start(self) -> None:
         packet = self.probe.packet
-        if packet.mark:
-            self.socket.setsockopt(
-                socket.SOL_SOCKET, socket.SO_MARK, struct.pack("=I", packet.mark)
-            )
+        set_mark(self.socket, packet.mark)
+        if self.probe.is_transparent:
+            make_transparent(self.socket)
         if self.probe.binds:
             # The port is chosen when it connects: ports may be few, and shared by then.
             self.socket.setsockopt(socket.SOL_IP, _BIND_ADDRESS_NO_PORT, 1)
@@ -104,9 +115,11 @@ class Attempt:
         """Whether the token has come back."""
         if self.has_sent and not self._is_over and self._got != self.token:
             try:
-                data = self.socket.recv(len(self.token) - len(self._got))
+                rest = len(self.token) - len(self._got) if self.is_stream else _MOST_AT_ONCE
+                data = self.socket.recv(rest)
                 self._got += data
-                self._is_over = not data
+                self.has_other = not self.is_stream and data != self.token
+                self._is_over = not data or self.has_other
             except BlockingIOError:
                 pass
             except OSError as error:
@@ -142,3 +155,19 @@ def _client(family: Family, *, is_stream: bool) -> socket.socket:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     client.settimeout(0)
     return client
+
+
+def _line() -> bytes:
+    """Give what nobody else sends."""
+    return secrets.token_hex(16).encode() + b"\n"
+
+
+def _query() -> bytes:
+    """Give a DNS query for a name that is nobody's (RFC 6761), which a proxy for DNS answers too.
+
+    Whoever else gets it has no use for it, as for any other bytes.
+    """
+    header = struct.pack("!HHHHHH", secrets.randbits(16), _WANTS_RECURSION, _ONE, 0, 0, 0)
+    labels = (secrets.token_hex(16).encode(), b"invalid")
+    name = b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
+    return header + name + struct.pack("!HH", _A, _INTERNET)

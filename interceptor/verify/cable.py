@@ -22,16 +22,20 @@ _NO_DAD, _NO_PREFIX_ROUTE = 0x02, 0x200
 _ON_LINK, _LOCAL = 253, 2
 """RT_SCOPE_LINK of linux/rtnetlink.h, beyond no router; RTN_LOCAL, a destination here."""
 _LOOK_AGAIN_S = 0.001
+ADDRESS_BITS = 3
+"""The network on a cable has eight addresses."""
 
 
 class Ends(msgspec.Struct, frozen=True):
     """One family's addresses on the cable.
 
     ``borrowed`` are answered outside, ``handover`` are made local to the pod where they are not.
+    ``clients`` are outside too, and nobody connects from there but the pod, in their names.
     """
 
     pod: Address
     outside: Address
+    clients: tuple[Address, ...]
     borrowed: tuple[Address, ...]
     handover: tuple[Address, ...]
 
@@ -52,8 +56,9 @@ class Cable:
             self._add_here(ends.pod)
         except NetlinkError:
             return False
-        self._add_there(ends.outside, ends.outside.max_prefixlen - 2)
-        self._route(ends.outside, ends, scope=_ON_LINK)
+        for address in (ends.outside, *ends.clients):
+            self._add_there(address, address.max_prefixlen - ADDRESS_BITS)
+            self._route(address, ends, scope=_ON_LINK)
         for address in ends.handover:
             if not _is_destination(self._here, address):
                 self._add_here(address)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from interceptor.verify.sockets import Listener, endpoint
+from interceptor.verify.listener import Listener, Spot
+from interceptor.verify.sockets import endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,13 +26,15 @@ _FREE_PORT_TRIES = 64
 class End(msgspec.Struct, frozen=True):
     """Who took a connection: in the pod or outside, and at which address and port.
 
-    It is one of ours if ``connection`` is there. A datagram's ``at`` has no address of meaning.
-    ``peer`` is the client as it is seen there.
+    ``peer`` is the client as it is seen there. ``taker`` is the port of the listener that took
+    it, which for a transparent one need not be the port of ``at``; ``None`` if nobody knows. It is
+    one of ours if ``connection`` is there, or if it is a datagram's.
     """
 
     in_pod: bool
     at: Endpoint
     peer: Endpoint
+    taker: int | None
     connection: socket.socket | None = None
 
 
@@ -44,13 +47,13 @@ class Echoers:
         self._received: dict[socket.socket, bytes] = {}
         self._datagrams: dict[bytes, End] = {}
 
-    def listen(self, family: Family, port: int, kind: socket.SocketKind, *, in_pod: bool) -> int:
+    def listen(self, spot: Spot) -> int:
         """Listen in the namespace this thread is in; give 0, or the errno of who forbids it.
 
         EADDRINUSE is that somebody else listens there, EACCES that this process may not.
         """
         try:
-            self._add(Listener(family, port, kind, in_pod=in_pod))
+            self._add(Listener(spot))
         except OSError as error:
             if error.errno in (errno.EADDRINUSE, errno.EACCES):
                 return error.errno
@@ -59,15 +62,17 @@ class Echoers:
 
     def listen_on_free_port(self, family: Family, not_on: set[int]) -> int | None:
         """Listen in the pod for both protocols on a port that nobody uses; ``None`` if none is."""
+        any_port = Spot(family=family, port=0, kind=socket.SOCK_STREAM, in_pod=True)
         for _ in range(_FREE_PORT_TRIES):
             try:
-                listener = Listener(family, 0, socket.SOCK_STREAM, in_pod=True)
+                listener = Listener(any_port)
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
                     return None
                 raise
             free = listener.port not in not_on
-            if free and not self.listen(family, listener.port, socket.SOCK_DGRAM, in_pod=True):
+            both = msgspec.structs.replace(any_port, port=listener.port, kind=socket.SOCK_DGRAM)
+            if free and not self.listen(both):
                 self._add(listener)
                 return listener.port
             listener.close()
@@ -90,10 +95,9 @@ class Echoers:
                     self._answer(key.data)
 
     def _answer(self, listener: Listener) -> None:
-        data, peer = listener.socket.recvfrom(4096)
-        at = endpoint(listener.socket.getsockname())
-        self._datagrams[data] = End(listener.in_pod, at, endpoint(peer))
-        listener.socket.sendto(data, peer)
+        data, at, peer = listener.receive()
+        self._datagrams[data] = End(listener.in_pod, at, peer, listener.port)
+        listener.send(data, at, peer)
 
     def _send_back(self, connection: socket.socket) -> None:
         data = b""
@@ -140,4 +144,5 @@ class Echoers:
 
 
 def _end(listener: Listener, peer: Endpoint, connection: socket.socket) -> End:
-    return End(listener.in_pod, endpoint(connection.getsockname()), peer, connection)
+    at = endpoint(connection.getsockname())
+    return End(listener.in_pod, at, peer, listener.port, connection)

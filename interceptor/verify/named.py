@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from interceptor.model import (
     Destination,
-    DestinationPort,
     Gid,
-    Match,
-    PacketMark,
     Redirect,
+    RestoreMark,
     Ruleset,
     Source,
+    TProxy,
     Uid,
-    met_at,
 )
 from interceptor.names import FAMILY_NAMES, Family, Hook
 from interceptor.values import Ids
+from interceptor.verify import gather
 from interceptor.verify.networks import Chosen, choose
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable
 
     from interceptor.analysis.packet import Address
-    from interceptor.values import Mark, Network, Range
-
-T = TypeVar("T")
+    from interceptor.values import Mark, Range
 
 MOST_PORTS = 16
 """Ports tried of those that are named, for each direction and family."""
@@ -56,52 +53,85 @@ class Named(msgspec.Struct, frozen=True, kw_only=True):
 
     inbound: tuple[int, ...]
     outbound: tuple[int, ...]
+    """TCP ports; those that are named for UDP alone are apart."""
+    udp_inbound: tuple[int, ...]
+    udp_outbound: tuple[int, ...]
     redirect_ports: tuple[int, ...]
+    """Where the policy takes TCP connections to, by ``Redirect`` or ``TProxy``."""
+    tproxy_ports: tuple[int, ...]
+    """Those of ``TProxy``, the policy's and others'."""
+    udp_redirect_ports: tuple[int, ...]
     uids: tuple[Range, ...]
     gids: tuple[Range, ...]
     marks: tuple[Mark, ...]
+    own_marks: tuple[Mark, ...]
+    """Marks the policy gives to packets itself, or routes by: a socket's would lead astray."""
+    handovers: dict[Family, tuple[int, ...]]
+    """Marks by which the proxy may connect in a client's name, and the answer comes back."""
     networks: dict[Family, Chosen]
+    hosts: dict[Family, tuple[Address, ...]]
+    """Single destinations of the policy's rules, as resolvers are; somebody else answers there."""
     sources: dict[Family, tuple[Address, ...]]
     """Addresses that local connections may come from, of the policy alone."""
 
     @classmethod
     def of(cls, policy: Ruleset, *held: Ruleset) -> Named:
         """Gather from a policy's rules, and from what a kernel holds, ours and others'."""
-        rulesets = (policy, *held)
-        inbound = [m for r in rulesets for m in _matches(r, Hook.PREROUTING)]
-        outbound = [m for r in rulesets for m in _matches(r, Hook.OUTPUT)]
+        inbound = gather.rules_at(Hook.PREROUTING, policy, *held)
+        outbound = gather.rules_at(Hook.OUTPUT, policy, *held)
+        own, own_outbound = gather.all_rules(policy), gather.rules_at(Hook.OUTPUT, policy)
+        marks = gather.marks(outbound)
+        taken = {*gather.marks_given(own), *gather.marks_routed(policy, *FAMILY_NAMES)}
+        # Without it nobody can have meant answers to find their way back.
+        restores = any(isinstance(rule.action, RestoreMark) for rule in own_outbound)
+        networks = {f: gather.networks(outbound, Destination, f) for f in FAMILY_NAMES}
+        sources = {f: gather.networks(own_outbound, Source, f) for f in FAMILY_NAMES}
+        hosts = {
+            f: gather.single(gather.networks(own_outbound, Destination, f)) for f in FAMILY_NAMES
+        }
+        most = MOST_OF_A_KIND
         return cls(
-            inbound=_ports(inbound),
-            outbound=_ports(outbound),
-            redirect_ports=_once(_redirects(policy)),
-            uids=_once(r for m in outbound if isinstance(m, Uid) for r in m.ids.ranges),
-            gids=_once(r for m in outbound if isinstance(m, Gid) for r in m.ids.ranges),
-            marks=_once(
-                mark
-                for match in outbound
-                if isinstance(match, PacketMark)
-                for mark in match.marks.marks
-                if mark.value
-            ),
-            networks={
-                family: choose(_networks(outbound, family), family, MOST_OF_A_KIND)
-                for family in FAMILY_NAMES
+            inbound=gather.ports(inbound, udp=False),
+            outbound=gather.ports(outbound, udp=False),
+            udp_inbound=gather.ports(inbound, udp=True),
+            udp_outbound=gather.ports(outbound, udp=True),
+            redirect_ports=gather.targets(own, Redirect, TProxy, udp=False),
+            tproxy_ports=gather.targets(gather.all_rules(policy, *held), TProxy, udp=False),
+            udp_redirect_ports=gather.targets(own, Redirect, udp=True),
+            uids=gather.ids(outbound, Uid),
+            gids=gather.ids(outbound, Gid),
+            marks=tuple(mark for mark in marks if mark.value not in taken),
+            own_marks=tuple(mark for mark in marks if mark.value in taken),
+            handovers={
+                f: gather.marks_routed(policy, f) if restores else () for f in FAMILY_NAMES
             },
-            sources={
-                family: _once(_sources(_matches(policy, Hook.OUTPUT), family))[:MOST_OF_A_KIND]
-                for family in FAMILY_NAMES
+            networks={f: choose(networks[f], f, most) for f in FAMILY_NAMES},
+            hosts={
+                f: tuple(a for a in hosts[f] if not (a.is_multicast or a.is_link_local))[:most]
+                for f in FAMILY_NAMES
             },
+            sources={f: gather.single(sources[f])[:most] for f in FAMILY_NAMES},
         )
 
     @property
     def inbound_ports(self) -> tuple[int, ...]:
-        """Ports to connect to from outside."""
+        """TCP ports to connect to from outside."""
         return self.inbound[:MOST_PORTS]
 
     @property
     def outbound_ports(self) -> tuple[int, ...]:
-        """Ports to connect to outside."""
+        """TCP ports to connect to outside."""
         return self.outbound[:MOST_PORTS]
+
+    @property
+    def udp_inbound_ports(self) -> tuple[int, ...]:
+        """UDP ports to send to from outside."""
+        return self.udp_inbound[:MOST_PORTS]
+
+    @property
+    def udp_outbound_ports(self) -> tuple[int, ...]:
+        """UDP ports to send to outside."""
+        return self.udp_outbound[:MOST_PORTS]
 
     def identities(self, me: Identity) -> list[Identity]:
         """Give one identity for each range of users and groups and each mark; else they are me."""
@@ -120,20 +150,32 @@ class Named(msgspec.Struct, frozen=True, kw_only=True):
         gid = next(number for number in nobody if number not in gids)
         return Identity("app", uid, gid)
 
-    def left_out(self, families: Iterable[Family]) -> list[str]:
-        """Say what is named and not tried, a line for each kind and why."""
+    def left_out(self, families: Iterable[Family], tried: Collection[Address] = ()) -> list[str]:
+        """Say what is named and not tried, a line for each kind and why.
+
+        ``tried`` are addresses that were connected to without being lent.
+        """
         most = MOST_OF_A_KIND
+        handed_over = {mark for marks in self.handovers.values() for mark in marks}
+        not_handed_over = [mark for mark in self.own_marks if mark.value not in handed_over]
         kinds: list[tuple[str, Iterable[object]]] = [
             (f"inbound ports beyond the {MOST_PORTS} that are", self.inbound[MOST_PORTS:]),
             (f"outbound ports beyond the {MOST_PORTS} that are", self.outbound[MOST_PORTS:]),
+            (f"inbound UDP ports beyond the {MOST_PORTS} that are", self.udp_inbound[MOST_PORTS:]),
+            (
+                f"outbound UDP ports beyond the {MOST_PORTS} that are",
+                self.udp_outbound[MOST_PORTS:],
+            ),
             (f"users beyond the {most} that are", (low for low, _ in self.uids[most:])),
             (f"groups beyond the {most} that are", (low for low, _ in self.gids[most:])),
             (f"marks beyond the {most} that are", self.marks[most:]),
+            ("marks that the rules give to packets themselves", not_handed_over),
         ]
         for family in families:
             name, chosen = FAMILY_NAMES[family], self.networks[family]
+            too_small = [n for n in chosen.too_small if not {*gather.single([n])} & {*tried}]
             kinds += [
-                (f"{name} networks too small to borrow an address from", chosen.too_small),
+                (f"{name} networks too small to borrow an address from", too_small),
                 (
                     f"{name} networks that are unspecified, loopback, link-local or multicast",
                     chosen.not_routed,
@@ -147,47 +189,3 @@ def _listed(things: list[object]) -> str:
     more = len(things) - _MOST_LISTED
     listed = ", ".join(map(str, things[:_MOST_LISTED]))
     return f"{listed} and {more} more" if more > 0 else listed
-
-
-def _matches(ruleset: Ruleset, hook: Hook) -> Iterator[Match]:
-    """Give the matches of every rule a packet at a hook can meet."""
-    for chain in met_at(ruleset, hook):
-        for rule in chain.rules:
-            yield from rule.matches
-
-
-def _once(found: Iterable[T]) -> tuple[T, ...]:
-    return tuple(dict.fromkeys(found))
-
-
-def _ports(matches: list[Match]) -> tuple[int, ...]:
-    return _once(
-        end
-        for match in matches
-        if isinstance(match, DestinationPort)
-        for ends in match.ports.ranges
-        for end in ends
-        if end
-    )
-
-
-def _networks(matches: list[Match], family: Family) -> Iterator[Network]:
-    for match in matches:
-        if isinstance(match, Destination):
-            yield from match.networks.part(family)
-
-
-def _sources(matches: Iterable[Match], family: Family) -> Iterator[Address]:
-    for match in matches:
-        if isinstance(match, Source):
-            for network in match.networks.part(family):
-                if network.num_addresses == 1:
-                    yield network.network_address
-
-
-def _redirects(ruleset: Ruleset) -> Iterator[int]:
-    for table in ruleset.tables:
-        for chain in table.chains:
-            for rule in chain.rules:
-                if isinstance(rule.action, Redirect):
-                    yield rule.action.port

@@ -8,15 +8,16 @@ become of each is what ``analysis.walk`` says of its first packet and the policy
 from __future__ import annotations
 
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from interceptor.analysis.packet import Address, Fate, Packet, Redirected
-from interceptor.analysis.walk import walk
-from interceptor.model import Redirect
+from interceptor.analysis.packet import LOCALHOST, Address, Direct, Fate, Packet, Redirected
+from interceptor.analysis.walk import Walk, walk, walk_sent
+from interceptor.model import PASSING, Jump, Redirect, TProxy
 from interceptor.names import LOOPBACK_INTERFACE, Family, Hook
+from interceptor.verify.hosts import Host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,10 +25,8 @@ if TYPE_CHECKING:
     from interceptor.model import Ruleset
     from interceptor.verify.named import Identity, Named
 
-_LOCALHOST: dict[Family, Address] = {
-    Family.IP: IPv4Address("127.0.0.1"),
-    Family.IP6: IPv6Address("::1"),
-}
+_NO_REASON = (*PASSING, Jump, Redirect, TProxy)
+"""What rules do that is no decision, or that another rule decided."""
 
 
 class Way(StrEnum):
@@ -52,6 +51,11 @@ class Probe(msgspec.Struct, frozen=True):
     why: str
     binds: bool = False
     """Whether the client binds the packet's source address first."""
+    is_transparent: bool = False
+    """Whether that address is somebody else's."""
+    is_stranger: bool = False
+    """Whether nobody knows who answers at the destination, or if; only who catches it here can
+    be told."""
 
     @property
     def destination(self) -> str:
@@ -72,6 +76,9 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     outside: Address
     interface: str
     borrowed: tuple[Address, ...]
+    clients: tuple[Address, ...]
+    """Addresses outside in whose name the proxy may connect, one for each mark of his."""
+    hosts: tuple[Host, ...]
     free_port: int
     beyond: bool = True
     """Whether there is somebody at ``outside`` who answers."""
@@ -110,18 +117,22 @@ class Planner:
         yield from self._local()
 
     def _inbound(self) -> Iterator[Probe]:
-        p = self._places
-        for port in (p.free_port, *self._named.inbound_ports):
-            packet = Packet(
-                protocol="tcp",
-                source=p.outside,
-                destination=p.pod,
-                destination_port=port,
-                in_interface=p.interface,
-            )
-            yield self._probe(Way.INBOUND, "outside", Hook.PREROUTING, packet)
-        udp = msgspec.structs.replace(packet, protocol="udp", destination_port=p.free_port)
-        yield self._probe(Way.INBOUND, "outside", Hook.PREROUTING, udp)
+        free = self._places.free_port
+        for port in (free, *self._named.inbound_ports):
+            yield self._in("tcp", port)
+        for port in (free, *self._named.udp_inbound_ports):
+            yield self._in("udp", port)
+
+    def _in(self, protocol: str, port: int) -> Probe:
+        packet = Packet(
+            protocol=protocol,
+            source=self._places.outside,
+            destination=self._places.pod,
+            destination_port=port,
+            in_interface=self._places.interface,
+        )
+        found = walk(self._ruleset, Hook.PREROUTING, packet)
+        return self._probe(Way.INBOUND, "outside", packet, found, self._me)
 
     def _outbound(self) -> Iterator[Probe]:
         p = self._places
@@ -131,30 +142,47 @@ class Planner:
             yield from self._out(self._me, address, p.free_port)
         for identity in self._identities:
             yield from self._out(identity, p.outside, p.free_port)
-        if p.beyond:
-            yield from self._out(self._me, p.outside, p.free_port, protocol="udp")
+        yield from self._out(self._me, p.outside, p.free_port, protocol="udp")
+        for port in self._named.udp_outbound_ports:
+            for identity in (self._me, *self._identities):
+                yield from self._out(identity, p.outside, port, protocol="udp")
+        yield from self._to_hosts()
 
     def _out(
         self, identity: Identity, to: Address, port: int, *, protocol: str = "tcp"
     ) -> Iterator[Probe]:
-        packet = Packet(
-            protocol=protocol,
-            source=self._places.pod,
-            destination=to,
-            destination_port=port,
-            out_interface=self._places.interface,
-            uid=identity.uid,
-            gid=identity.gid,
-            mark=identity.mark,
-        )
-        probe = self._probe(Way.OUTBOUND, identity.name, Hook.OUTPUT, packet, identity)
+        way = Host(to, self._places.interface, self._places.pod)
+        probe = self._sent(identity, way, port, protocol)
         # With nobody beyond, only what is caught here can answer.
         if self._places.beyond or isinstance(probe.expected, Redirected):
             yield probe
 
+    def _to_hosts(self) -> Iterator[Probe]:
+        """Send what should be caught here to those who are named one by one, as resolvers are."""
+        for host in self._places.hosts:
+            for protocol in ("udp", "tcp"):
+                for port in self._named.udp_outbound_ports:
+                    probe = self._sent(self._me, host, port, protocol)
+                    if isinstance(probe.expected, Redirected):
+                        yield msgspec.structs.replace(probe, is_stranger=True)
+
+    def _sent(self, identity: Identity, to: Host, port: int, protocol: str) -> Probe:
+        packet = Packet(
+            protocol=protocol,
+            source=to.source,
+            destination=to.address,
+            destination_port=port,
+            out_interface=to.interface,
+            uid=identity.uid,
+            gid=identity.gid,
+            mark=identity.mark,
+        )
+        found = walk_sent(self._ruleset, packet)
+        return self._probe(Way.OUTBOUND, identity.name, packet, found, identity)
+
     def _local(self) -> Iterator[Probe]:
         p = self._places
-        localhost = _LOCALHOST[self._family]
+        localhost = LOCALHOST[self._family]
         yield self._lo(self._me, p.pod, p.pod)
         yield self._lo(self._me, localhost, localhost)
         for identity in self._identities:
@@ -162,6 +190,24 @@ class Planner:
         for source in self._named.sources[self._family]:
             for identity in self._identities:
                 yield self._lo(identity, source, p.pod, binds=True)
+        yield from self._handovers()
+
+    def _handovers(self) -> Iterator[Probe]:
+        """Connect as the proxy does that goes on to the app in its client's name.
+
+        The app's answer goes to the client, and has to be led back here. Whose connection it is
+        does not matter for that: it is somebody's whom rules let through.
+        """
+        marks = self._named.handovers[self._family]
+        for mark, client in zip(marks, self._places.clients, strict=False):
+            probes = [
+                self._lo(
+                    msgspec.structs.replace(who, mark=mark), client, self._places.pod, binds=True
+                )
+                for who in (*self._identities, self._me)
+            ]
+            able = (probe for probe in probes if probe.expected == Direct())
+            yield msgspec.structs.replace(next(able, probes[0]), is_transparent=True)
 
     def _lo(
         self, identity: Identity, source: Address, to: Address, *, binds: bool = False
@@ -177,7 +223,9 @@ class Planner:
             mark=identity.mark,
         )
         who = identity.name + (f" from {source}" if binds else "")
-        return self._probe(Way.LOCAL, who, Hook.OUTPUT, packet, identity, binds=binds)
+        found = walk_sent(self._ruleset, packet)
+        probe = self._probe(Way.LOCAL, who, packet, found, identity)
+        return msgspec.structs.replace(probe, binds=binds)
 
     @property
     def _family(self) -> Family:
@@ -188,26 +236,12 @@ class Planner:
         names: dict[Address, str] = {
             self._places.pod: "pod",
             self._places.outside: "outside",
-            _LOCALHOST[self._family]: "localhost",
+            LOCALHOST[self._family]: "localhost",
         }
         lent = f"[{packet.destination}]" if packet.family is Family.IP6 else packet.destination
         return names.get(packet.destination, str(lent))
 
-    def _probe(
-        self,
-        way: Way,
-        who: str,
-        hook: Hook,
-        packet: Packet,
-        identity: Identity | None = None,
-        *,
-        binds: bool = False,
-    ) -> Probe:
-        found = walk(self._ruleset, hook, packet)
-        whys = [
-            visit.rule.why for visit in found.path if not isinstance(visit.rule.action, Redirect)
-        ]
+    def _probe(self, way: Way, who: str, packet: Packet, found: Walk, identity: Identity) -> Probe:
+        whys = [v.rule.why for v in found.path if not isinstance(v.rule.action, _NO_REASON)]
         what = f"{packet.protocol} {who} -> {self._name(packet)}:{packet.destination_port}"
-        return Probe(
-            way, what, identity or self._me, packet, found.fate, whys[-1] if whys else "", binds
-        )
+        return Probe(way, what, identity, packet, found.fate, whys[-1] if whys else "")

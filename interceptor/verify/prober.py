@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import errno
-import socket
 import time
 from collections import Counter
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from interceptor.analysis.packet import Redirected
-from interceptor.errors import HostError
 from interceptor.system import netns
 from interceptor.verify.attempt import Attempt
-from interceptor.verify.echo import Echoers, End
-from interceptor.verify.judge import Result, is_direct, judge_lost, judge_refused, judge_taken
+from interceptor.verify.echo import End
+from interceptor.verify.judge import (
+    Result,
+    is_direct,
+    judge_answered,
+    judge_lost,
+    judge_refused,
+    judge_taken,
+)
 from interceptor.verify.probe import Probe, Way
 from interceptor.verify.sockets import original_destination, other_ends
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
-    from interceptor.names import Family
-    from interceptor.verify.named import Named
     from interceptor.verify.sockets import Endpoint
+    from interceptor.verify.stand_ins import StandIns
 
 _PATIENCE_S = 1.0
 """How long connections may take to be taken, all together; every end is on this machine."""
@@ -36,64 +38,11 @@ _AGAIN_S = 2.0
 
 
 class Prober:
-    """Listeners of one family in the pod and outside, and clients to them.
+    """Clients to the stand-ins of one family."""
 
-    ``taken`` lists the rules' redirect ports at which somebody listens already: the proxy.
-    ``forbidden`` are ports at which this process may not listen, so nobody answers there.
-    """
-
-    def __init__(self, family: Family, outside: int | None) -> None:
-        self._family = family
-        self._outside = outside
-        self._echoers = Echoers()
-        self._mine: set[int] = set()
-        self.free_port = 0
-        self.taken: list[int] = []
-        self.forbidden: set[int] = set()
-
-    def listen(self, named: Named) -> None:
-        """Listen wherever a connection may end and nobody else does.
-
-        Raises:
-            HostError: there is no port to be had.
-        """
-        inbound, outbound = named.inbound_ports, named.outbound_ports
-        redirects = named.redirect_ports
-        free = self._echoers.listen_on_free_port(self._family, {*inbound, *outbound, *redirects})
-        if free is None:
-            raise HostError(
-                "there is no free port to listen on",
-                hint="see net.ipv4.ip_local_port_range in the namespace",
-            )
-        self.free_port = free
-        self._mine.add(free)
-        for port in dict.fromkeys((*redirects, *inbound)):
-            code = self._listen(port, in_pod=True)
-            if not code:
-                self._mine.add(port)
-            elif code == errno.EADDRINUSE and port in redirects:
-                self.taken.append(port)
-        if self._outside is not None:
-            with netns.inside(self._outside):
-                self._echoers.listen(self._family, free, socket.SOCK_DGRAM, in_pod=False)
-                for port in dict.fromkeys((free, *outbound)):
-                    self._listen(port, in_pod=False)
-
-    def _listen(self, port: int, *, in_pod: bool) -> int:
-        code = self._echoers.listen(self._family, port, socket.SOCK_STREAM, in_pod=in_pod)
-        if code == errno.EACCES:
-            self.forbidden.add(port)
-        return code
-
-    def close(self) -> None:
-        """Close every socket."""
-        self._echoers.close()
-
-    def can_answer(self, probe: Probe) -> bool:
-        """Whether somebody may listen where a probe should end."""
-        meant = probe.expected
-        port = meant.port if isinstance(meant, Redirected) else probe.packet.destination_port
-        return port not in self.forbidden
+    def __init__(self, there: StandIns) -> None:
+        self._there = there
+        self._echoers = there.echoers
 
     def run(self, probes: Sequence[Probe], longest_s: float) -> list[Result]:
         """Make all connections at once and see each to its end.
@@ -124,7 +73,7 @@ class Prober:
             for probe in probes:
                 attempts.append(self._attempt(probe))  # noqa: PERF401 - to close those there are
             self._until(
-                lambda: all(a.error or a.is_connected or a.is_answered for a in attempts),
+                lambda: all(a.error or a.is_connected or a.is_settled for a in attempts),
                 min(_PATIENCE_S, end - time.monotonic()),
             )
             connected = [attempt for attempt in attempts if attempt.is_connected]
@@ -147,12 +96,13 @@ class Prober:
             self._echoers.forget()
 
     def _attempt(self, probe: Probe) -> Attempt:
+        outside = self._there.outside
         where = (
-            netns.inside(self._outside)
-            if probe.way is Way.INBOUND and self._outside is not None
+            netns.inside(outside)
+            if probe.way is Way.INBOUND and outside is not None
             else nullcontext()
         )
-        return Attempt(probe, self._family, where)
+        return Attempt(probe, self._there.family, where)
 
     def _until(self, is_done: Callable[[], bool], longest_s: float) -> None:
         end = time.monotonic() + longest_s
@@ -170,6 +120,8 @@ class Prober:
             lambda: self._found_all(connected, shared),
             min(_ACCEPT_GRACE_S, end - time.monotonic()),
         )
+        # What our own listeners have not accepted by now they never got.
+        self._found_all(connected, shared, all_ports=True)
         lost = [a for a in connected if a.end is None and a.endpoint not in shared]
         for attempt in lost:
             attempt.send()
@@ -182,8 +134,13 @@ class Prober:
             if found and not _is_passed_on(attempt, found):
                 attempt.end = found
 
-    def _found_all(self, connected: Sequence[Attempt], shared: set[Endpoint]) -> bool:
-        """Look for the ends that are not known yet; whether all are that can be."""
+    def _found_all(
+        self, connected: Sequence[Attempt], shared: set[Endpoint], *, all_ports: bool = False
+    ) -> bool:
+        """Look for the ends that are not known yet; whether all are that can be.
+
+        ``all_ports`` is to believe that others have taken what was sent to ports of ours too.
+        """
         for attempt in connected:
             if attempt.end is None:
                 accepted = [*self._echoers.accepted_from(attempt.endpoint)]
@@ -192,13 +149,17 @@ class Prober:
         if left:
             rows = [*other_ends({attempt.endpoint[0] for attempt in left})]
             for attempt in left:
+                to = attempt.destination
                 ends = [
-                    End(in_pod=True, at=at, peer=client)
+                    End(True, at, client, self._there.proxies.taker(to, at, client))  # noqa: FBT003
                     for client, at in rows
+                    if (client == attempt.endpoint or self._is_alone(attempt, connected, client))
                     # Between two sockets of this namespace each is the other's other end.
-                    if at[1] not in self._mine
                     and at != attempt.endpoint
-                    and (client == attempt.endpoint or self._is_alone(attempt, connected, client))
+                    and (
+                        at[1] not in self._there.mine
+                        or (all_ports and self._there.proxies.may_have(to, at, client))
+                    )
                 ]
                 attempt.end = _end_of(attempt, ends, shared)
         return all(attempt.end for attempt in left)
@@ -208,17 +169,22 @@ class Prober:
 
         The addresses on the cable are ours, and translation changes ports, not addresses.
         """
-        on_cable = self._outside is not None and not client[0].is_loopback
+        is_ours = self._there.outside is not None and not attempt.probe.is_stranger
+        on_cable = is_ours and not client[0].is_loopback
         return on_cable and len(connected) == 1 and client[0] == attempt.endpoint[0]
 
     def _judge(self, attempt: Attempt, shared: set[Endpoint], *, is_late: bool) -> Result | None:
         """Say what became of it: its fate, and whether what was sent and asked came back."""
-        if not attempt.is_stream and attempt.is_answered:
+        is_answered = attempt.is_answered
+        others = frozenset(self._there.others)
+        if not attempt.is_stream:
             attempt.end = self._echoers.received(attempt.token)
         if attempt.end:
-            return judge_taken(attempt.probe, attempt.end, is_answered=attempt.is_answered)
+            return judge_taken(attempt.probe, attempt.end, is_answered=is_answered)
+        if attempt.has_other:
+            return judge_answered(attempt.probe, others)
         if not attempt.is_connected:
-            return judge_refused(attempt.probe, attempt.error, is_late=is_late)
+            return judge_refused(attempt.probe, attempt.error, others, is_late=is_late)
         if attempt.endpoint in shared:
             return None
         passed_on = self._echoers.received(attempt.token) is not None
@@ -243,14 +209,3 @@ def _end_of(attempt: Attempt, ends: Sequence[End], shared: set[Endpoint]) -> End
 def _is_passed_on(attempt: Attempt, end: End) -> bool:
     """Whether a token came where it was sent, and by a connection of somebody else."""
     return end.at == attempt.destination and end.peer != attempt.endpoint
-
-
-@contextmanager
-def prober(named: Named, family: Family, outside: int | None) -> Iterator[Prober]:
-    """Have listeners for a while."""
-    made = Prober(family, outside)
-    try:
-        made.listen(named)
-        yield made
-    finally:
-        made.close()

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import os
+import socket
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from interceptor.analysis.packet import Packet
 from interceptor.errors import DeadlineError, HostError
 from interceptor.names import FAMILY_NAMES
+from interceptor.verify.answerer import answerers
+from interceptor.verify.hosts import Host, reachable_hosts
 from interceptor.verify.loopback import loopback
 from interceptor.verify.named import Identity, Named
 from interceptor.verify.probe import Places, Planner
-from interceptor.verify.prober import prober
-from interceptor.verify.sockets import acting_as, own_address
+from interceptor.verify.prober import Prober
+from interceptor.verify.sockets import acting_as, own_address, set_mark
 from interceptor.verify.stage import Stage, addresses, stage
+from interceptor.verify.stand_ins import stand_ins
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from interceptor.analysis.packet import Address
     from interceptor.model import Ruleset
     from interceptor.names import Family
     from interceptor.system.deadline import Deadline
@@ -78,11 +86,11 @@ class _Run:
         self._not_tried: list[str] = []
         self._remarks: list[str] = []
         self._taken: dict[Family, list[int]] = {}
+        self._called: set[Address] = set()
         self._in_time = True
         self._me, self._identities = self._who()
 
     def verify(self, families: tuple[Family, ...]) -> Verified:
-        self._not_tried += self._named.left_out(families)
         ends: dict[Family, Ends] = {}
         with ExitStack() as stack:
             if remark := stack.enter_context(loopback()):
@@ -98,6 +106,7 @@ class _Run:
                 self._in_time = False
                 left = [FAMILY_NAMES[f] for f in ends or families if f not in self._taken]
                 self._not_tried.append(f"{' and '.join(left)}: the time was up")
+        self._not_tried[:0] = self._named.left_out(families, self._called)
         self._remark_half_a_proxy()
         taken = [port for ports in self._taken.values() for port in ports]
         return Verified(
@@ -122,29 +131,66 @@ class _Run:
     def _probe(self, family: Family, ends: Ends, made: Stage | None) -> None:
         """Make all connections of one family."""
         left_s = self._deadline.remaining("verifying")
+        interface = made.interface if made else ""
+        neighbour = Host(ends.outside, interface, ends.pod)
+        hosts = reachable_hosts(self._named.hosts[family])
+        answering = self._answerers((neighbour, *hosts))
         try:
-            with prober(self._named, family, made.outside if made else None) as probes:
+            with stand_ins(
+                self._named, family, made.outside if made else None, answering
+            ) as there:
                 places = Places(
                     pod=ends.pod,
                     outside=ends.outside,
-                    interface=made.interface if made else "",
+                    interface=interface,
                     borrowed=ends.borrowed,
-                    free_port=probes.free_port,
+                    clients=ends.clients,
+                    hosts=hosts,
+                    free_port=there.free_port,
                     beyond=made is not None,
                 )
                 planner = Planner(self._ruleset, self._named, places, self._me, self._identities)
-                planned = list(planner.probes())
-                able = [probe for probe in planned if probes.can_answer(probe)]
-                self._results += probes.run(able, left_s)
-                self._taken[family] = probes.taken
+                planned = [(probe, there.why_not(probe)) for probe in planner.probes()]
+                able = [probe for probe, why_not in planned if not why_not]
+                self._note(Prober(there).run(able, left_s))
+                self._taken[family] = there.taken
+                self._remarks += there.remarks
         except HostError as error:
             self._not_tried.append(f"{FAMILY_NAMES[family]}: {error.message}")
         else:
             self._not_tried += [
-                f"{probe.what}: listening there needs the capability NET_BIND_SERVICE"
-                for probe in planned
-                if probe not in able
+                f"{probe.what}: {why_not}" for probe, why_not in planned if why_not
             ]
+
+    def _note(self, results: Iterable[Result]) -> None:
+        """Keep what became known, and say what did not."""
+        for result in results:
+            if result.is_known:
+                self._results.append(result)
+            else:
+                self._not_tried.append(f"{result.probe.what}: {result.note}")
+            if result.probe.is_stranger:
+                self._called.add(result.probe.packet.destination)
+
+    def _answerers(self, asked: Sequence[Host]) -> dict[int, Identity | None]:
+        """Give who is to answer datagrams at ports they are redirected to."""
+        queries = [
+            Packet(
+                protocol="udp",
+                source=host.source,
+                destination=host.address,
+                destination_port=port,
+                out_interface=host.interface,
+                uid=who.uid,
+                gid=who.gid,
+                mark=who.mark,
+            )
+            for host in asked
+            for port in self._named.udp_outbound_ports
+            for who in (self._me, *self._identities)
+        ]
+        named = (*self._named.identities(self._me), self._me)
+        return answerers(self._ruleset, queries, named, (*self._identities, self._me))
 
     def _remark_half_a_proxy(self) -> None:
         """Say where a proxy leaves one family's connections to nobody, or now to us."""
@@ -164,11 +210,17 @@ class _Run:
             me = msgspec.structs.replace(me, uid=os.geteuid(), gid=os.getegid())
         named = self._named.identities(me)
         able = [identity for identity in named if _can_be(identity)]
-        refused = ", ".join(identity.name for identity in named if identity not in able)
-        if refused:
+        refused = [identity for identity in named if identity not in able]
+        others = ", ".join(one.name for one in refused if not one.mark)
+        marks = ", ".join(one.name for one in refused if one.mark)
+        if others:
             self._not_tried.append(
-                f"connections as {refused}: to act as another user or group needs the "
+                f"connections as {others}: to act as another user or group needs the "
                 "capabilities SETUID and SETGID, and a user namespace that has it"
+            )
+        if marks:
+            self._not_tried.append(
+                f"connections as {marks}: a mark needs the capability NET_ADMIN"
             )
         return me, able
 
@@ -177,9 +229,12 @@ def _can_be(identity: Identity) -> bool:
     """Whether this process can act as somebody; a user namespace may not have all."""
     try:
         with acting_as(identity):
-            return True
+            pass
+        with socket.socket() as made:
+            set_mark(made, identity.mark)
     except OSError:
         return False
+    return True
 
 
 def _alone(named: Named, families: tuple[Family, ...]) -> dict[Family, Ends]:

@@ -1,4 +1,4 @@
-"""Sockets as somebody else, listeners, and who is at the other end of a connection."""
+"""Sockets as somebody else, and who is at the other end of a connection."""
 
 from __future__ import annotations
 
@@ -27,6 +27,11 @@ _SIOCGIFFLAGS, _SIOCETHTOOL, _IFF_UP, _ETHTOOL_GLINK = 0x8913, 0x8946, 0x1, 0xA
 """linux/sockios.h, linux/if.h, linux/ethtool.h."""
 
 ADDRESS_FAMILIES = {Family.IP: socket.AF_INET, Family.IP6: socket.AF_INET6}
+_TRANSPARENT = {
+    socket.AF_INET: (socket.IPPROTO_IP, 19),
+    socket.AF_INET6: (socket.IPPROTO_IPV6, 75),
+}
+"""IP_TRANSPARENT and IPV6_TRANSPARENT of linux/in.h and linux/in6.h."""
 _MAPPED = bytes(10) + b"\xff\xff"
 
 
@@ -46,42 +51,33 @@ def acting_as(identity: Identity | None) -> Iterator[None]:
         os.setegid(gid)
 
 
-class Listener:
-    """A TCP listener or UDP socket on every address of one family, in the pod or outside."""
+def set_mark(made: socket.socket, mark: int) -> None:
+    """Have a socket's packets carry a mark, if it is not 0.
 
-    def __init__(
-        self, family: Family, port: int, kind: socket.SocketKind, *, in_pod: bool
-    ) -> None:
-        self.is_stream = kind is socket.SOCK_STREAM
-        self.in_pod = in_pod
-        self.socket = socket.socket(ADDRESS_FAMILIES[family], kind)
+    Raises:
+        OSError: this process may not.
+    """
+    if mark:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, struct.pack("=I", mark))
+
+
+def make_transparent(made: socket.socket) -> None:
+    """Let a socket have addresses that are not this host's, and be found by TPROXY.
+
+    Raises:
+        OSError: this process may not.
+    """
+    made.setsockopt(*_TRANSPARENT[made.family], 1)
+
+
+def may_be_transparent(family: Family) -> bool:
+    """Whether this process may have transparent sockets."""
+    with socket.socket(ADDRESS_FAMILIES[family], socket.SOCK_DGRAM) as made:
         try:
-            self.socket.settimeout(0)
-            if family is Family.IP6:
-                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            if self.is_stream:
-                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self.socket.bind(("", port))
-            if self.is_stream:
-                self.socket.listen()
+            make_transparent(made)
         except OSError:
-            self.socket.close()
-            raise
-        self.port: int = self.socket.getsockname()[1]
-        self.accepted: list[tuple[Endpoint, socket.socket]] = []
-
-    def accept(self) -> socket.socket:
-        """Take one connection and remember it with its other end."""
-        connection, peer = self.socket.accept()
-        connection.settimeout(0)
-        self.accepted.append((endpoint(peer), connection))
-        return connection
-
-    def close(self) -> None:
-        """Close it and all it accepted."""
-        for _, connection in self.accepted:
-            connection.close()
-        self.socket.close()
+            return False
+    return True
 
 
 def endpoint(address: tuple[object, ...]) -> Endpoint:

@@ -17,7 +17,7 @@ import msgspec
 from interceptor.errors import HostError
 from interceptor.names import FAMILY_NAMES, Family
 from interceptor.system import host, netns
-from interceptor.verify.cable import Ends, cable
+from interceptor.verify.cable import ADDRESS_BITS, Ends, cable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,7 +70,7 @@ def addresses(named: Named, families: tuple[Family, ...]) -> dict[Family, Ends]:
     """Choose addresses, at random so that two verifications can go on at once."""
     return {
         family: Ends(
-            *_pair(family),
+            *_on_cable(family, len(named.handovers[family])),
             tuple(_random_address(network) for network in named.networks[family].networks),
             named.sources[family],
         )
@@ -78,11 +78,14 @@ def addresses(named: Named, families: tuple[Family, ...]) -> dict[Family, Ends]:
     }
 
 
-def _pair(family: Family) -> tuple[Address, Address]:
+def _on_cable(family: Family, clients: int) -> tuple[Address, Address, tuple[Address, ...]]:
+    """Choose a network for the cable; give the pod's address in it, the neighbour's, clients'."""
     network = _RANGES[family]
-    slots = network.num_addresses // 4
-    first = 4 * secrets.randbelow(slots) + 1
-    return network[first], network[first + 1]
+    size = 1 << ADDRESS_BITS
+    # The first address and the last one are nobody's in IPv4.
+    first = size * secrets.randbelow(network.num_addresses // size) + 1
+    pod, outside, *others = (network[first + n] for n in range(size - 2))
+    return pod, outside, tuple(others[:clients])
 
 
 def _random_address(network: Network) -> Address:

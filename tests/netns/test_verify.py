@@ -14,8 +14,9 @@ from interceptor.verify.echo import End
 from interceptor.verify.judge import judge_taken
 from interceptor.verify.named import Identity, Named
 from interceptor.verify.probe import Probe, Way
-from interceptor.verify.prober import prober
+from interceptor.verify.prober import Prober
 from interceptor.verify.sockets import endpoint
+from interceptor.verify.stand_ins import stand_ins
 from tests.lab.paths import NFTABLES, RulePath, done_well, interceptor
 from tests.lab.pod import POD, Pod
 from tests.lab.traffic import recorder
@@ -122,7 +123,13 @@ def test_a_lost_original_destination_is_no_success(pod: Pod) -> None:
         with socket.create_connection(listener.getsockname()) as client:
             connection, peer = listener.accept()
             with connection:
-                end = End(in_pod=True, at=at, peer=endpoint(peer), connection=connection)
+                end = End(
+                    in_pod=True,
+                    at=at,
+                    peer=endpoint(peer),
+                    taker=at[1],
+                    connection=connection,
+                )
                 result = judge_taken(wanted, end, is_answered=True)
             client.close()
     assert not result.ok
@@ -133,15 +140,15 @@ def test_a_lost_original_destination_is_no_success(pod: Pod) -> None:
 def test_what_goes_straight_is_seen_to(pod: Pod) -> None:
     address = IPv4Address("127.0.0.1")
     me = Identity("app", 1000, 1000)
-    with pod.pod, prober(Named.of(Ruleset()), Family.IP, None) as probes:
+    with pod.pod, stand_ins(Named.of(Ruleset()), Family.IP, None) as there:
         packet = Packet(
             protocol="tcp",
             source=address,
             destination=address,
-            destination_port=probes.free_port,
+            destination_port=there.free_port,
         )
         probe = Probe(Way.LOCAL, "straight to the listener", me, packet, Direct(), "")
-        [result] = probes.run([probe], 5.0)
+        [result] = Prober(there).run([probe], 5.0)
     assert (result.ok, result.seen) == (True, "direct")
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 import pytest
 
+from interceptor.model import Ruleset
 from interceptor.names import Family
+from interceptor.parse.iptables_save import parse
 from interceptor.verify.named import MOST_OF_A_KIND, MOST_PORTS, Named
 from interceptor.verify.networks import SPACIOUS, choose
 from interceptor.verify.stage import addresses
@@ -115,3 +117,78 @@ def test_addresses_lie_in_the_networks() -> None:
             networks = named.networks[family].networks
             assert all(a in n for a, n in zip(ends.borrowed, networks, strict=True))
             assert ends.pod != ends.outside
+
+
+def test_nothing_is_left_out_of_tproxy_and_dns() -> None:
+    named = Named.of(rules(mode="tproxy", capture_dns="all"))
+    assert named.left_out(FAMILIES) == []
+    assert sorted(named.redirect_ports) == [15001, 15006, 15053]
+    assert named.tproxy_ports == (15006,)
+    assert named.udp_redirect_ports == (15053,)
+
+
+def test_ports_of_udp_are_tried_by_udp() -> None:
+    named = Named.of(rules(capture_dns="all", exclude_outbound_ports="3306"))
+    assert named.udp_outbound_ports == (53,)
+    assert named.udp_inbound_ports == ()
+    assert set(named.outbound_ports) >= {53, 3306}, "by tcp too, as DNS is"
+    off = Named.of(rules())
+    assert (off.udp_outbound_ports, 53 in off.outbound_ports) == ((), False)
+
+
+def test_a_port_that_udp_alone_names_is_not_tried_by_tcp() -> None:
+    rule = "-A OUTPUT -p udp --dport 4000 -j REDIRECT --to-ports 5"
+    text = f"*nat\n:OUTPUT ACCEPT [0:0]\n{rule}\nCOMMIT"
+    named = Named.of(parse(text, Family.IP))
+    assert named.outbound_ports == ()
+    assert named.udp_outbound_ports == (4000,)
+    assert (named.redirect_ports, named.udp_redirect_ports) == ((), (5,))
+
+
+def test_what_others_hold_is_tried_too() -> None:
+    text = (
+        "*mangle\n:PREROUTING ACCEPT [0:0]\n"
+        "-A PREROUTING -p tcp -j TPROXY --on-port 9 --on-ip 0.0.0.0 --tproxy-mark 0x5/0xffffffff\n"
+        "COMMIT\n*raw\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -p udp --dport 161 -j ACCEPT\nCOMMIT"
+    )
+    named = Named.of(rules(), parse(text, Family.IP))
+    assert named.udp_outbound_ports == (161,)
+    assert named.tproxy_ports == (9,)
+    assert named.redirect_ports == (15006, 15001), "where the policy leads"
+
+
+def test_the_policys_own_mark_is_no_ones_identity() -> None:
+    """A route leads what carries it back here; what it is for is tried as the proxy does."""
+    named = Named.of(rules(mode="tproxy", exempt_mark="7"))
+    assert [str(mark) for mark in named.marks] == ["0x7"]
+    assert named.handovers == {Family.IP: (1337,), Family.IP6: (1337,)}
+    one = Named.of(rules(mode="tproxy", ip_families="ipv4"))
+    assert one.handovers == {Family.IP: (1337,), Family.IP6: ()}
+    assert Named.of(rules()).handovers == {Family.IP: (), Family.IP6: ()}
+
+
+def test_without_a_way_back_nobody_hands_over() -> None:
+    whole = rules(mode="tproxy")
+    lone = Ruleset(tuple(t for t in whole.tables if t.name != "mangle"), whole.routing)
+    named = Named.of(lone)
+    assert not any(named.handovers.values())
+    what = "marks that the rules give to packets themselves: 0x539"
+    assert named.left_out(FAMILIES) == [what]
+
+
+def test_resolvers_are_hosts() -> None:
+    named = Named.of(rules(capture_dns="resolv-conf"))
+    localhost = [ip_address("127.0.0.1")]
+    assert [h for h in named.hosts[Family.IP] if h not in localhost] == [ip_address("10.0.0.53")]
+    assert ip_address("fd00::53") in named.hosts[Family.IP6]
+    small = "IPv4 networks too small to borrow an address from"
+    assert [f"{small}: 10.0.0.53/32"] == named.left_out([Family.IP])
+    assert named.left_out([Family.IP], {ip_address("10.0.0.53")}) == []
+
+
+def test_clients_have_addresses_of_their_own() -> None:
+    named = Named.of(rules(mode="tproxy"))
+    for ends in addresses(named, FAMILIES).values():
+        assert len({ends.pod, ends.outside, *ends.clients}) == 3
+    for ends in addresses(Named.of(rules()), FAMILIES).values():
+        assert ends.clients == ()

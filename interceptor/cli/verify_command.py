@@ -25,8 +25,9 @@ def run(session: Session) -> int:
     """Make real connections and see where they end.
 
     A neighbour is made for the namespace, and connections go in and out: to every port, from
-    every user, group and mark and to every network that the rules name, for each family. It
-    works with the proxy running and without; it leaves nothing behind.
+    every user, group and mark and to every network that the rules name, for each family. Where
+    they name UDP, datagrams do too. It works with the proxy running and without; it leaves nothing
+    behind.
 
     Exit code 126 means that one went another way than it should, or that --timeout was up before
     all were tried. What else could not be tried is named, and is no failure as long as something

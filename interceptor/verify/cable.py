@@ -22,6 +22,8 @@ _NO_DAD, _NO_PREFIX_ROUTE = 0x02, 0x200
 _ON_LINK, _LOCAL = 253, 2
 """RT_SCOPE_LINK of linux/rtnetlink.h, beyond no router; RTN_LOCAL, a destination here."""
 _LOOK_AGAIN_S = 0.001
+_DEPRECATED = {"preferred": 0}
+"""An address for no source that nobody chose."""
 ADDRESS_BITS = 3
 """The network on a cable has eight addresses."""
 
@@ -57,7 +59,8 @@ class Cable:
         except NetlinkError:
             return False
         for address in (ends.outside, *ends.clients):
-            self._add_there(address, address.max_prefixlen - ADDRESS_BITS)
+            is_ours = address == ends.outside
+            self._add_there(address, ADDRESS_BITS, **({} if is_ours else _DEPRECATED))
             self._route(address, ends, scope=_ON_LINK)
         for address in ends.handover:
             if not _is_destination(self._here, address):
@@ -76,7 +79,7 @@ class Cable:
             if error.code == errno.EEXIST:
                 return False
             raise
-        self._add_there(address, address.max_prefixlen)
+        self._add_there(address, 0)
         return True
 
     def wait(self, longest_s: float) -> None:
@@ -101,13 +104,18 @@ class Cable:
             address=str(address),
             prefixlen=address.max_prefixlen,
             flags=_NO_DAD | _NO_PREFIX_ROUTE,
-            preferred=0,
+            **_DEPRECATED,
         )
         self._new.append((self._here, address))
 
-    def _add_there(self, address: Address, prefixlen: int) -> None:
+    def _add_there(self, address: Address, host_bits: int, **how: Any) -> None:
         self._there.addr(
-            "add", index=self._peer, address=str(address), prefixlen=prefixlen, flags=_NO_DAD
+            "add",
+            index=self._peer,
+            address=str(address),
+            prefixlen=address.max_prefixlen - host_bits,
+            flags=_NO_DAD,
+            **how,
         )
         self._new.append((self._there, address))
 

@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from interceptor.names import Family
+from interceptor.system import netns
 from interceptor.verify.diag import is_transparent, transparent_listeners
-from interceptor.verify.sockets import endpoint
+from interceptor.verify.named import Named
+from interceptor.verify.sockets import endpoint, own_address
+from interceptor.verify.stage import stage
 from tests.lab.paths import NFTABLES, RulePath, done_well, interceptor
 from tests.lab.traffic import make_transparent, recorder
+from tests.unit.common import rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -273,3 +277,13 @@ def test_a_listener_for_both_families_is_one_for_each(pod: Pod) -> None:
         with socket.create_connection(("127.0.0.1", 2001)) as client:
             ends = endpoint(client.getpeername()), endpoint(client.getsockname())
             assert is_transparent(Family.IP, *ends) is True
+
+
+def test_nobody_else_connects_from_a_clients_address(pod: Pod) -> None:
+    """It would be one connection with what the proxy makes in the client's name."""
+    named = Named.of(rules(mode="tproxy"))
+    with pod.pod, stage(named, Family.INET.members, 5.0) as made:
+        for family, ends in made.ends.items():
+            assert len(ends.clients) == 1, family
+            with netns.inside(made.outside):
+                assert own_address(ends.pod) == ends.outside

@@ -59,4 +59,5 @@ def test_settings_from_the_environment(pod: Pod) -> None:
             prefix=as_init_container("+net_admin"),
         )
     assert done.code == 0, done
-    assert "tcp dport { 9090, 9100-9110 }" in done.json["steps"][0]["stdin"]
+    (rules,) = (step["stdin"] for step in done.json["steps"] if "-f" in step["argv"])
+    assert "tcp dport { 9090, 9100-9110 }" in rules

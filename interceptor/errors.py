@@ -33,6 +33,8 @@ class InterceptorError(Exception):
 
     exit_code = 1
     usual_hint = "run it again with --debug to see more"
+    as_json: bool | None = None
+    """Whether the settings ask for JSON, where they were read far enough to know."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -105,11 +107,7 @@ class ParseError(InterceptorError):
 
 
 class CommandError(InterceptorError):
-    """A kernel tool refused; ``stderr`` holds its own words."""
-
-    def __init__(self, message: str, *, hint: str = "", stderr: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.stderr = stderr
+    """A kernel tool refused; the message holds its own words."""
 
 
 class OutputError(InterceptorError):

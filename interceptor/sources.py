@@ -7,14 +7,15 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
-from interceptor.errors import ConfigError
+from interceptor.config import Output
+from interceptor.errors import ConfigError, DeadlineError, InterceptorError
 from interceptor.files import read_file, read_stream
 from interceptor.layers import DEFAULTS, Layer, Resolved, resolve, unknown_key
-from interceptor.settings import ENVIRONMENT_PREFIX, SETTINGS
+from interceptor.settings import ENVIRONMENT_PREFIX, SETTINGS, Scope
 from interceptor.sheets import loader
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from interceptor.documents import Document
     from interceptor.sheets.sheet import Sheet
@@ -29,27 +30,60 @@ _SERVICE_URL = r"(tcp|udp|sctp)://\S+"
 
 
 def read_settings(
-    flags: Mapping[str, str], config_path: str | None, environment: Mapping[str, str]
+    flags: Mapping[str, str],
+    config_path: str | None,
+    environment: Mapping[str, str],
+    scopes: frozenset[Scope] = frozenset(Scope),
 ) -> tuple[Resolved, Sheet]:
     """Lay all sources over one another and load the sheet they name.
+
+    What a command without a policy does not read cannot stop it: ``uninstall`` works in a pod
+    whose environment names a sheet that is gone.
+
+    Args:
+        flags: settings' names and values.
+        config_path: what ``--config`` says.
+        environment: of this process.
+        scopes: kinds of settings that the command reads.
 
     Raises:
         ConfigError: a value or key in any of them.
         SheetError: the sheet.
+        DeadlineError: the file is a pipe, and its other end took too long.
     """
-    layers = [
-        _with_whole_path(layer)
-        for layer in (
-            _file_layer(config_path, environment),
-            _environment_layer(environment),
-            Layer(flags, lambda key: SETTINGS[key].flag, given=True),
-        )
-    ]
-    name = DEFAULTS.values["sheet"]
-    for layer in layers:
-        name = layer.values.get("sheet", name)
-    sheet = loader.load(name or DEFAULTS.values["sheet"])
-    return resolve([DEFAULTS, sheet_layer(sheet), *layers]), sheet
+    flag_layer = Layer(flags, lambda key: SETTINGS[key].flag, given=True)
+    environment_layer = _environment_layer(environment)
+    longest_s = _longest_s(environment_layer, flag_layer)
+    file_layer = _file_layer(config_path, environment, longest_s)
+    layers = [_with_whole_path(layer) for layer in (file_layer, environment_layer, flag_layer)]
+    if scopes <= {Scope.RUN}:
+        layers = [_only(scopes, layer) for layer in layers]
+    try:
+        sheet = loader.load(_last("sheet", layers) or DEFAULTS.values["sheet"])
+        return resolve([DEFAULTS, sheet_layer(sheet), *layers]), sheet
+    except InterceptorError as error:
+        error.as_json = _last("output", layers) == Output.JSON.value
+        raise
+
+
+def _last(key: str, layers: Iterable[Layer]) -> str:
+    """Give the strongest text for a setting."""
+    return ([""] + [layer.values[key] for layer in layers if key in layer.values])[-1]
+
+
+def _only(scopes: frozenset[Scope], layer: Layer) -> Layer:
+    values = {k: v for k, v in layer.values.items() if SETTINGS[k].scope in scopes}
+    return Layer(values, layer.origin, given=layer.given)
+
+
+def _longest_s(*layers: Layer) -> float:
+    """Give the seconds to wait for the file, as far as is known without it."""
+    setting = SETTINGS["timeout"]
+    try:
+        return float(setting.parse(_last("timeout", layers) or setting.default))
+    except ValueError:
+        # It is told when all values are read.
+        return float(setting.parse(setting.default))
 
 
 def _with_whole_path(layer: Layer) -> Layer:
@@ -96,7 +130,9 @@ def _is_service_link(name: str, text: str) -> bool:
     return re.search(f"{_SERVICE_LINK}$", name) is not None
 
 
-def _file_layer(config_path: str | None, environment: Mapping[str, str]) -> Layer:
+def _file_layer(
+    config_path: str | None, environment: Mapping[str, str], longest_s: float
+) -> Layer:
     origin, path = "--config", config_path
     if path is None:
         origin, path = _CONFIG, environment.get(_CONFIG)
@@ -111,7 +147,7 @@ def _file_layer(config_path: str | None, environment: Mapping[str, str]) -> Laye
 
     label = "stdin" if path == "-" else path
     extension = os.path.splitext(path)[1].lower()
-    document = documents.read(_read_text(path, label), extension, label)
+    document = documents.read(_read_text(path, label, longest_s), extension, label)
     values = {}
     for key, value in document.values.items():
         if key not in SETTINGS:
@@ -122,15 +158,20 @@ def _file_layer(config_path: str | None, environment: Mapping[str, str]) -> Laye
     return Layer(values, lambda key: f"{label}: {key}", given=True)
 
 
-def _read_text(path: str, label: str) -> str:
+def _read_text(path: str, label: str, longest_s: float) -> str:
     try:
         if path == "-":
-            content = read_stream(sys.stdin.buffer if sys.stdin else None, _MOST)
+            content = read_stream(sys.stdin, _MOST, longest_s)
         else:
-            content = read_file(path, _MOST, pipes=True)
+            content = read_file(path, _MOST, pipe_s=longest_s)
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         reason = "it is not UTF-8"
+    except TimeoutError:
+        raise DeadlineError(
+            f"{label}: no end of it within {longest_s:g} seconds",
+            hint="see what should write to it and close it, or give more with --timeout",
+        ) from None
     except (OSError, ValueError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
     raise ConfigError(

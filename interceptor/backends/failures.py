@@ -73,7 +73,6 @@ def explain(argv: Sequence[str], stdin: str, outcome: Outcome) -> InterceptorErr
     return CommandError(
         f"{tool} failed: {first}" + (f" at: {rule}" if rule else ""),
         hint="nothing of ours was changed; see interceptor check",
-        stderr=said,
     )
 
 

@@ -123,7 +123,8 @@ def _run(argv: Sequence[str]) -> int:
         if _wants("debug", argv):
             traceback.print_exc()
         plain = _plain(error, argv)
-        print_error(plain, as_json=_wants("output", argv, "json"))
+        said = plain.as_json
+        print_error(plain, as_json=_wants("output", argv, "json") if said is None else said)
         return plain.exit_code
 
 

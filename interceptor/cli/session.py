@@ -10,7 +10,7 @@ import click
 
 from interceptor.cli.options import flag_values, settings_options
 from interceptor.cli.output import Printer
-from interceptor.errors import ConfigError
+from interceptor.errors import ConfigError, InterceptorError
 from interceptor.sources import read_settings
 from interceptor.system.deadline import Deadline
 
@@ -79,6 +79,19 @@ class Session:
         return installed_policy(self.resolved, self.sheet, site)
 
 
+@contextmanager
+def _told_as(session: Session) -> Iterator[None]:
+    """Have errors say where a setting stood, and be printed in the form of the answers."""
+    try:
+        yield
+    except InterceptorError as error:
+        told = error
+        if isinstance(error, ConfigError) and error.key:
+            told = error.at(session.resolved.origins[error.key])
+        told.as_json = session.printer.is_json
+        raise told from error.__cause__
+
+
 def command(
     name: str, scopes: tuple[Scope, ...], params: tuple[click.Parameter, ...] = ()
 ) -> Callable[[Callable[..., int]], click.Command]:
@@ -92,14 +105,12 @@ def command(
 
         def run(**arguments: Any) -> int:
             flags = flag_values({k: v for k, v in arguments.items() if k not in own})
-            resolved, sheet = read_settings(flags, arguments.get("config"), os.environ)
+            resolved, sheet = read_settings(
+                flags, arguments.get("config"), os.environ, frozenset(scopes)
+            )
             session = Session(resolved, sheet)
-            try:
+            with _told_as(session):
                 return function(session, **{key: arguments[key] for key in own})
-            except ConfigError as error:
-                if not error.key:
-                    raise
-                raise error.at(resolved.origins[error.key]) from error
 
         made = click.Command(
             name, callback=run, help=function.__doc__, params=list(params), no_args_is_help=False

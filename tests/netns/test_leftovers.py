@@ -13,6 +13,7 @@ from tests.lab.paths import RULE_PATHS, RulePath, by_chain, done_well, dump, int
 
 if TYPE_CHECKING:
     from tests.lab.netns import Namespace
+    from tests.lab.pod import Pod
 
 pytestmark = pytest.mark.root
 
@@ -85,3 +86,12 @@ def test_install_goes_on_from_half_of_an_older_one(path: RulePath, case: str) ->
         strip = re.compile("made=.*")
         found, meant = (strip.sub("", dump(one)) for one in (namespace, fresh))
         assert without_empty_tables(found) == without_empty_tables(meant)
+
+
+def test_uninstall_wants_nothing_of_the_policy(pod: Pod) -> None:
+    """The environment may name a sheet that is gone, or what only another version knows."""
+    done_well("install", namespace=pod.pod)
+    gone = {"INTERCEPTOR_SHEET": "/no/such.toml", "INTERCEPTOR_MODE": "no such"}
+    done = interceptor("uninstall", namespace=pod.pod, environment=gone)
+    assert done.code == 0, done
+    assert "interceptor" not in dump(pod.pod)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from typing import TYPE_CHECKING, NamedTuple
@@ -276,10 +275,12 @@ def test_it_is_refused(
     file = tmp_path / "FILE"
     if bad.config is not None:
         file.write_text(bad.config)
-    if bad.stdin is not None:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(bad.stdin.encode())))
+    standard_input = tmp_path / "stdin"
+    standard_input.write_text(bad.stdin or "")
     argv = [str(file) if word == "FILE" else word for word in bad.argv.split()]
-    code = run(argv)
+    with standard_input.open() as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        code = run(argv)
     out, err = capsys.readouterr()
     lines = err.replace(str(tmp_path) + "/", "").splitlines()
     assert code == bad.code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -149,3 +150,22 @@ def test_a_setting_reads_what_yaml_has(
     assert run(["render", "--config", str(path)]) == code
     out, err = capsys.readouterr()
     assert says in out + err
+
+
+@pytest.mark.parametrize("more", ["mode = 'no such'", "sheet = '/no/such.toml'"])
+def test_a_file_that_asks_for_json_has_its_faults_told_as_json(
+    more: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text(f"output = 'json'\n{more}\n")
+    assert run(["render", "--config", str(path)]) == 2
+    assert "no such" in capsys.readouterr().out.replace("/no/such", "no such")
+
+
+def test_later_faults_are_told_as_json_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text("output = 'json'\nnetns = '/no/such'\n")
+    assert run(["status", "--config", str(path)]) == 2
+    assert json.loads(capsys.readouterr().out)["exit_code"] == 2

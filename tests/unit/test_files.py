@@ -33,13 +33,13 @@ def test_more_than_the_most_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_without_end_is_refused() -> None:
     with pytest.raises(ValueError, match="it is no regular file"):
-        read_file("/dev/zero", 9, pipes=True)
+        read_file("/dev/zero", 9, pipe_s=9.0)
 
 
-@pytest.mark.parametrize("pipes", [False, True])
-def test_a_directory_is_refused(pipes: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pipe_s", [None, 9.0])
+def test_a_directory_is_refused(pipe_s: float | None, tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
-        read_file(str(tmp_path), 9, pipes=pipes)
+        read_file(str(tmp_path), 9, pipe_s=pipe_s)
 
 
 def test_a_pipe_nobody_writes_to_is_refused_at_once(tmp_path: Path) -> None:
@@ -56,11 +56,37 @@ def test_a_pipe_will_do_if_asked_for(content: bytes, fits: bool, tmp_path: Path)
     writer = threading.Thread(target=path.write_bytes, args=(content,))
     writer.start()
     if fits:
-        assert read_file(str(path), 3, pipes=True) == content
+        assert read_file(str(path), 3, pipe_s=9.0) == content
     else:
         with pytest.raises(ValueError, match="larger than 3"):
-            read_file(str(path), 3, pipes=True)
+            read_file(str(path), 3, pipe_s=9.0)
     writer.join()
+
+
+@pytest.mark.parametrize("starts", [False, True])
+def test_a_pipe_without_end_is_waited_for_only_so_long(starts: bool, tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    os.mkfifo(path)
+    # Opened for both, which waits for nobody.
+    writer = os.open(path, os.O_RDWR) if starts else None
+    try:
+        if writer is not None:
+            os.write(writer, b"mode =")
+        with pytest.raises(TimeoutError):
+            read_file(str(path), 9, pipe_s=0.1)
+    finally:
+        if writer is not None:
+            os.close(writer)
+
+
+def test_settings_that_never_come_are_waited_for_only_so_long(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "f"
+    os.mkfifo(path)
+    assert run(["render", "--config", str(path), "--timeout", "0.1"]) == 1
+    error = capsys.readouterr().err.splitlines()[0]
+    assert error == f"error: {path}: no end of it within 0.1 seconds"
 
 
 def test_a_socket_is_refused(tmp_path: Path) -> None:
@@ -68,7 +94,7 @@ def test_a_socket_is_refused(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(path))
         with pytest.raises(OSError, match="No such device"):
-            read_file(str(path), 9, pipes=True)
+            read_file(str(path), 9, pipe_s=9.0)
 
 
 def test_no_descriptor_is_left_open(tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ class _Walker:
                         return fate
                 case model.Goto(target):
                     return self._chain(table, chains, chains[target])
-                case model.UnreadableAction(words):
+                case model.Foreign(words):
                     return Unknown(f"{table.name} {chain.name} rule {number}: {words}")
                 case _:
                     assert_never(rule.action)

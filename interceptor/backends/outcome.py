@@ -122,7 +122,7 @@ class Judge:
                 return self._chain(name, depth + 1)
             case model.Drop() | model.Redirect() | model.TProxy():
                 return _TAKEN
-            case model.UnreadableAction(words):
+            case model.Foreign(words):
                 if nft_statement.is_json(words):
                     return self._statements(nft_statement.statements(words), depth)
                 name, _, options = words.partition(" ")
@@ -218,7 +218,7 @@ class Judge:
             case model.TcpFlags(mask, flags):
                 begins = flags == tuple(flag for flag in mask if flag == "SYN")
                 return True if begins != match.negated else None
-            case model.Unreadable(words) if nft_statement.is_json(words):
+            case model.ForeignMatch(words) if nft_statement.is_json(words):
                 return self._holds_in_json(words)
         return None
 

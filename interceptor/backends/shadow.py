@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from interceptor.backends.drift import Finding, Kind
 from interceptor.backends.ownership import OwnRules
-from interceptor.model import PASSING, Goto, Jump, Protocol, Return, UnreadableAction, reachable
+from interceptor.model import PASSING, Foreign, Goto, Jump, Protocol, Return, reachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -121,7 +121,7 @@ def _is_verdict(rule: Rule) -> bool:
     match rule.action:
         case Return() | Jump() | Goto():
             return False
-        case UnreadableAction(words):
+        case Foreign(words):
             return words.partition(" ")[0] not in PASSING_TARGETS
         case _:
             return True

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
 
 
 class Continue(msgspec.Struct, frozen=True):
@@ -69,10 +74,51 @@ class SetZone(msgspec.Struct, frozen=True):
     zone: int
 
 
-class UnreadableAction(msgspec.Struct, frozen=True):
-    """An action in words nobody here understands."""
+class Foreign(msgspec.Struct, frozen=True):
+    """An action no policy of ours has, in the words of its tool.
+
+    Each class below says what one does to a packet; to render it, its words will do.
+    """
 
     words: str
+
+
+class UnreadableAction(Foreign, frozen=True):
+    """An action in words nobody here understands."""
+
+
+class Note(Foreign, frozen=True):
+    """Tell somebody, or change what no rule looks at (LOG, TRACE, CHECKSUM), and go on."""
+
+
+class Reject(Foreign, frozen=True):
+    """Throw it away, and tell the sender."""
+
+
+class NoTrack(Foreign, frozen=True):
+    """Keep it from conntrack, so that nothing translates it, and go on."""
+
+
+class SetMarkBits(Foreign, frozen=True):
+    """Take the bits of ``mask`` out of the packet's mark, turn those of ``value``, and go on."""
+
+    value: int
+    mask: int
+
+
+class MixMarks(Foreign, frozen=True):
+    """Change marks of packet or connection by one another, in some bits, and go on."""
+
+
+class TranslateSource(Foreign, frozen=True):
+    """Change where it comes from (SNAT, MASQUERADE); it goes where it goes."""
+
+
+class TranslateDestination(Foreign, frozen=True):
+    """Change where it goes (DNAT): the address, the port, or both; ``None`` leaves it."""
+
+    address: IPv4Address | IPv6Address | None
+    port: int | None
 
 
 Action = (
@@ -89,7 +135,24 @@ Action = (
     | RestoreMark
     | SetZone
     | UnreadableAction
+    | Note
+    | Reject
+    | NoTrack
+    | SetMarkBits
+    | MixMarks
+    | TranslateSource
+    | TranslateDestination
 )
 
-PASSING = (Continue, SetMark, SaveMark, RestoreMark, SetZone)
+PASSING = (
+    Continue,
+    SetMark,
+    SaveMark,
+    RestoreMark,
+    SetZone,
+    Note,
+    NoTrack,
+    SetMarkBits,
+    MixMarks,
+)
 """Actions after which the next rule is looked at, whatever was done."""

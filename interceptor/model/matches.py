@@ -119,7 +119,19 @@ class ConnectionState(Match, frozen=True):
     states: tuple[str, ...]
 
 
-class Unreadable(Match, frozen=True):
-    """A condition in words nobody here understands."""
+class ForeignMatch(Match, frozen=True):
+    """A condition no policy of ours has, in the words of its tool, without the negation."""
 
     words: str
+
+
+class Unreadable(ForeignMatch, frozen=True):
+    """A condition in words nobody here understands."""
+
+
+class SourceIsLocal(ForeignMatch, frozen=True):
+    """Its source is an address of this host."""
+
+
+class DestinationIsLocal(ForeignMatch, frozen=True):
+    """Its destination is an address of this host."""

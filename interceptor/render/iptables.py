@@ -196,6 +196,8 @@ _ORDER: tuple[type[model.Match], ...] = (
     model.ConnectionMark,
     model.ConnectionState,
     model.TransparentSocket,
+    model.SourceIsLocal,
+    model.DestinationIsLocal,
     model.Unreadable,
 )
 
@@ -245,7 +247,7 @@ def _match(match: model.Match, protocol: str) -> str:
             return f"-m conntrack {no}--ctstate {','.join(sorted(states, key=_STATES.index))}"
         case model.TransparentSocket() if not match.negated:
             return "-m socket --transparent"
-        case model.Unreadable(unread):
+        case model.ForeignMatch(unread):
             return f"{no}{unread}"
     raise RulesetError(f"iptables has no words for {type(match).__name__}: lower the rule first")
 
@@ -290,7 +292,7 @@ def action(action: model.Action, family: Family) -> str:
             return f"-j CONNMARK --restore-mark --nfmask {FULL_MASK:#x} --ctmask {FULL_MASK:#x}"
         case model.SetZone(zone):
             return f"-j CT --zone {zone}"
-        case model.UnreadableAction(unread):
+        case model.Foreign(unread):
             return f"-j {unread}"
         case _:
             assert_never(action)

@@ -268,7 +268,7 @@ def _action(action: model.Action) -> str:
             return f"ct zone set {zone}"
         case model.TProxy(port, mark):
             return f"tproxy to :{port} meta mark set {mark:#x} accept"
-        case model.UnreadableAction(unread):
+        case model.Foreign(unread):
             raise RulesetError(f"nft has no words for the action {unread!r}")
         case _:
             assert_never(action)

@@ -58,9 +58,9 @@ class FakeBackend:
         )
 
     def dump(self, family: Family) -> str:
-        """Write what is kept as iptables-save would, chains of one's own by name."""
+        """Write what is kept as iptables-save would: tables and chains of one's own by name."""
         lines = []
-        for (kept_family, name), kept in self.tables.items():
+        for (kept_family, name), kept in sorted(self.tables.items()):
             if kept_family is family:
                 own = sorted(chain for chain in kept if not _builtin(name, chain))
                 chains = {c: kept[c] for c in (*(c for c in kept if _builtin(name, c)), *own)}

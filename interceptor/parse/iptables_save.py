@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from interceptor.errors import ParseError
 from interceptor.model import Base, Chain, Rule, Ruleset, Table
-from interceptor.names import PRIORITIES, Family, Hook, builtin_type
+from interceptor.names import PRIORITIES, Family, builtin_type
 from interceptor.parse.words import WordReader, tokenize
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _COUNTERS = re.compile(r"^\[\d+:\d+\] ")
+_BOM = "\ufeff"
+"""What editors of another system put before a text."""
 _QUOTE = re.compile(r'(?<!\\)(?:\\\\)*"')
+_POLICIES: dict[str, Literal["accept", "drop"]] = {"ACCEPT": "accept", "DROP": "drop"}
 _CHAIN = re.compile(r"^:(\S+) (\S+)(?: \[\d+:\d+\])?$")
 
 
@@ -56,15 +59,23 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
     Only a newline ends a line: what else Python takes for the end of one is part of a comment.
     """
-    begun = ""
-    for number, raw in enumerate(text.split("\n"), 1):
-        line = begun + raw
-        is_open = line.startswith("-A ") and len(_QUOTE.findall(line)) % 2 == 1
-        begun = f"{line}\n" if is_open else ""
+    begun: list[str] = []
+    is_open = False
+    for number, raw in enumerate(text.removeprefix(_BOM).split("\n"), 1):
+        if '"' in raw and (begun or raw.startswith(("-A ", "["))) and _turns_quotes(raw):
+            is_open = not is_open
+        begun.append(raw)
         if not is_open:
-            yield number, line.strip(" \t")
+            yield number, "\n".join(begun).strip(" \t\r")
+            begun = []
     if begun:
-        yield number, begun
+        yield number, "\n".join(begun)
+
+
+def _turns_quotes(part: str) -> bool:
+    """Whether a quote that begins before a part ends in it, or the other way round."""
+    quotes = len(_QUOTE.findall(part)) if "\\" in part else part.count('"')
+    return quotes % 2 == 1
 
 
 def _fault(number: int, line: str, error: ValueError) -> ParseError:
@@ -83,6 +94,7 @@ class _TableReader:
     def __init__(self, name: str, family: Family) -> None:
         self.name = name
         self._family = family
+        self._hooks = {hook.upper(): hook for hook in PRIORITIES.get(name, {})}
         self._policies: dict[str, str] = {}
         self._lines: dict[str, list[tuple[int, str]]] = {}
 
@@ -92,10 +104,12 @@ class _TableReader:
             if found is None:
                 raise ValueError("a chain line has a name and a policy")
             chain, policy = found.groups()
+            if policy not in ("-", *_POLICIES) and chain in self._hooks:
+                raise ValueError(f"{policy!r} is no policy")
             self._policies[chain] = policy
             self._lines.setdefault(chain, [])
             return
-        words = _COUNTERS.sub("", line)
+        words = _COUNTERS.sub("", line) if line.startswith("[") else line
         if not words.startswith("-A "):
             raise ValueError("it is no rule and no chain")
         chain, _, rule = words[3:].partition(" ")
@@ -120,14 +134,9 @@ class _TableReader:
             raise _fault(number, line, error) from None
 
     def _base(self, chain: str) -> Base | None:
-        policy = self._policies[chain]
-        priorities = PRIORITIES.get(self.name, {})
-        hook = next((hook for hook in priorities if hook.upper() == chain), None)
-        if policy == "-" or hook is None:
+        hook = self._hooks.get(chain)
+        policy = _POLICIES.get(self._policies[chain])
+        if policy is None or hook is None:
             return None
-        return Base(
-            builtin_type(self.name, hook),
-            Hook(hook),
-            priorities[hook],
-            "drop" if policy == "DROP" else "accept",
-        )
+        priority = PRIORITIES[self.name][hook]
+        return Base(builtin_type(self.name, hook), hook, priority, policy)

@@ -8,44 +8,20 @@ dump keeps them as ``Unreadable``, a sheet refuses them. To add a match, add its
 
 from __future__ import annotations
 
-import re
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from interceptor import model
-from interceptor.values import (
-    FULL_MASK,
-    Ids,
-    Interfaces,
-    Mark,
-    Marks,
-    Networks,
-    Ports,
-    merge,
-)
+from interceptor.parse.literals import Kind, read_dumped, read_literal
+from interceptor.parse.modules import read_module
+from interceptor.parse.targets import TARGETS, foreign_target, own_target
+from interceptor.parse.tokens import Quoted, printed, tokenize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
-
-class Kind(StrEnum):
-    """What type of value an option takes."""
-
-    PORTS = "ports"
-    NETWORKS = "networks"
-    INTERFACES = "interfaces"
-    IDS = "ids"
-    MARKS = "marks"
-    PROTOCOL = "protocol"
-    STATES = "states"
-    PORT = "port"
-    MARK = "mark"
-    ZONE = "zone"
-    TEXT = "text"
-    NOTHING = "nothing"
-    FLAGS = "flags"
+__all__ = ["Kind", "WordReader", "read_literal", "tokenize"]
 
 
 class _Option(msgspec.Struct, frozen=True):
@@ -77,99 +53,20 @@ _OPTIONS: dict[tuple[str, str], _Option] = {
 """(module, option) -> value and match; module "" is iptables itself."""
 
 _MODULES = tuple(dict.fromkeys(module for module, _ in _OPTIONS if module))
+_BY_OPTION = frozenset(_MODULES) - {"owner", "socket"} | {"comment"}
+"""Modules of which each option can be read by itself."""
 
-_PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp", "58": "ipv6-icmp", "icmpv6": "ipv6-icmp"}
 _ANY_PROTOCOL = frozenset({"0", "all"})
 _VERDICTS: dict[str, model.Action] = {
     "ACCEPT": model.Accept(),
     "DROP": model.Drop(),
     "RETURN": model.Return(),
 }
-_NO_EFFECT: dict[str, tuple[str, ...]] = {
-    "--nfmask": ("0xffffffff",),
-    "--ctmask": ("0xffffffff",),
-    "--on-ip": ("0.0.0.0", "::"),  # noqa: S104 - no socket binds it
-}
-"""Options of targets, with the values by which they say nothing."""
-
-_TARGETS = (
-    "REDIRECT --to-ports PORT",
-    "TPROXY --on-port PORT --tproxy-mark MARK",
-    "MARK --set-mark MARK",
-    "CONNMARK --save-mark",
-    "CONNMARK --restore-mark",
-    "CT --zone ZONE",
-)
-_TARGET_WORDS = frozenset({"-j", "--jump", "-g", "--goto"})
-
-
-def read_literal(kind: Kind, text: str) -> Any:
-    """Read a value as ``iptables-save`` prints it; ``ValueError`` if it is something else."""
-    match kind:
-        case Kind.PORTS:
-            return _read_ports(text)
-        case Kind.NETWORKS:
-            return Networks.parse(text)
-        case Kind.INTERFACES:
-            return Interfaces.parse(text)
-        case Kind.IDS:
-            return Ids.parse(text)
-        case Kind.MARKS:
-            return Marks.parse(text)
-        case Kind.PROTOCOL:
-            return _PROTOCOLS.get(text, text)
-        case Kind.STATES:
-            return tuple(sorted(text.split(",")))
-        case Kind.PORT:
-            return Ports.parse_number(text)
-        case Kind.MARK:
-            return _read_mark(text)
-        case Kind.ZONE:
-            return _read_zone(text)
-        case Kind.FLAGS:
-            return _read_flags(text)
-        case Kind.TEXT:
-            return text
-
-
-def _read_mark(text: str) -> int:
-    """Read a mark of all 32 bits."""
-    mark = Mark.parse(text)
-    if mark.mask != FULL_MASK:
-        raise ValueError(f"{text!r} does not set all bits of a mark")
-    return mark.value
-
-
-def _read_flags(text: str) -> tuple[str, ...]:
-    """Read TCP flags."""
-    if text == "NONE":
-        return ()
-    named = model.TCP_FLAGS if text == "ALL" else text.split(",")
-    if not set(named) <= set(model.TCP_FLAGS):
-        raise ValueError(f"{text!r} are no TCP flags; known are {', '.join(model.TCP_FLAGS)}")
-    return tuple(flag for flag in model.TCP_FLAGS if flag in named)
-
-
-_MOST_ZONES = 1 << 16
-
-
-def _read_zone(text: str) -> int:
-    """Read a conntrack zone."""
-    if not (text.isascii() and text.isdigit() and int(text[:9]) < _MOST_ZONES):
-        raise ValueError(f"{text!r} is no conntrack zone")
-    return int(text)
-
-
-def _read_ports(text: str) -> Ports:
-    """Read ports as the kernel knows them: 0 is one, and a range may be open."""
-    ranges = []
-    for item in text.split(","):
-        low, colon, high = item.partition(":")
-        first, last = int(low or 0), int((high or Ports.HIGHEST) if colon else low)
-        if not 0 <= first <= last <= Ports.HIGHEST:
-            raise ValueError(f"{item!r} is no port and no range of ports")
-        ranges.append((first, last))
-    return Ports(merge(ranges))
+_MODULE_WORDS = frozenset({"-m", "--match"})
+_GOTO_WORDS = frozenset({"-g", "--goto"})
+_TARGET_WORDS = frozenset({"-j", "--jump"}) | _GOTO_WORDS
+_COUNTER_WORDS = frozenset({"-c", "--set-counters"})
+_OWN_OPTIONS = frozenset({"-f"}) | {option for module, option in _OPTIONS if not module}
 
 
 def _unknown_option(word: str) -> str:
@@ -185,15 +82,12 @@ def _unknown_option(word: str) -> str:
     return f"{word!r} is no match known here; known are {known}"
 
 
-def tokenize(line: str) -> list[str]:
-    """Split a line into words, taking back the quotes and backslashes of iptables-save."""
-    if '"' not in line:
-        return line.split()
-    words = []
-    for found in re.finditer(r'"((?:[^"\\]|\\.)*)"|(\S+)', line, re.DOTALL):
-        quoted, bare = found.groups()
-        words.append(bare if quoted is None else re.sub(r"\\(.)", r"\1", quoted, flags=re.DOTALL))
-    return words
+def _begins_option(word: str) -> bool:
+    return word.startswith(("-", "!")) and not isinstance(word, Quoted)
+
+
+def _is_short(word: str) -> bool:
+    return word.startswith("-") and not word.startswith("--")
 
 
 class WordReader:
@@ -210,7 +104,7 @@ class WordReader:
         self,
         words: list[str],
         chains: Container[str],
-        values: Callable[[Kind, str], Any] = read_literal,
+        values: Callable[[Kind, str], Any] = read_dumped,
         *,
         strict: bool = False,
     ) -> None:
@@ -220,27 +114,32 @@ class WordReader:
         self._strict = strict
         self._at = 0
         self._module = ""
+        self._protocol = ""
         self._matches: list[model.Match] = []
+        self._action: model.Action | None = None
         self._why = ""
 
     def read(self, text: str = "") -> model.Rule:
         """Read all of it; ``text`` is kept as the line it came from."""
-        action: model.Action = model.Continue()
-        while self._at < len(self._words):
-            word = self._take()
+        words = self._words
+        while self._at < len(words):
+            word = words[self._at]
+            self._at += 1
             negated = word == "!"
             if negated:
                 word = self._take()
-            if word in ("-m", "--match"):
-                self._module = self._take()
-                self._read_unknown_module()
-            elif word in _TARGET_WORDS:
-                action = self._read_target(goto=word in ("-g", "--goto"))
+            if word in _MODULE_WORDS or word in _TARGET_WORDS:
+                if negated:
+                    raise ValueError(f"a '!' stands before {word}, not before an option")
+                if word in _MODULE_WORDS:
+                    self._begin_module()
+                else:
+                    self._read_target(goto=word in _GOTO_WORDS)
             elif word == "--comment" and self._module == "comment":
-                self._why = self._value(Kind.TEXT)
+                self._why = self._text()
             else:
                 self._read_option(word, negated=negated)
-        return model.Rule(tuple(self._matches), action, self._why, text)
+        return model.Rule(tuple(self._matches), self._action or model.Continue(), self._why, text)
 
     def _take(self) -> str:
         if self._at == len(self._words):
@@ -251,15 +150,16 @@ class WordReader:
     def _value(self, kind: Kind) -> Any:
         return self._values(kind, self._take())
 
+    def _text(self) -> str:
+        return str(self._value(Kind.TEXT) if self._strict else self._take())
+
     def _find(self, word: str) -> _Option | None:
         """Look an option up: iptables' own, the module's, or the protocol's without ``-m``."""
-        for module in ("", self._module, self._protocol()):
-            if (module, word) in _OPTIONS:
-                return _OPTIONS[module, word]
-        return None
-
-    def _protocol(self) -> str:
-        return next((m.protocol for m in self._matches if isinstance(m, model.Protocol)), "")
+        return (
+            _OPTIONS.get(("", word))
+            or _OPTIONS.get((self._module, word))
+            or _OPTIONS.get((self._protocol, word))
+        )
 
     def _read_option(self, word: str, *, negated: bool) -> None:
         start = self._at - 1
@@ -281,90 +181,103 @@ class WordReader:
                 raise
             self._unread(start, negated=negated)
             return
-        if option.match is model.Protocol and value in _ANY_PROTOCOL and not negated:
-            return
+        if option.match is model.Protocol:
+            if value in _ANY_PROTOCOL and not negated:
+                return
+            self._protocol = self._protocol or value
         self._matches.append(option.match(value, negated=negated))
 
     def _unread(self, start: int, *, negated: bool) -> None:
         """Keep an option and its values as they are, up to the next option."""
+        words = self._words
         if self._strict:
-            raise ValueError(_unknown_option(self._words[start]))
+            raise ValueError(_unknown_option(words[start]))
         self._at = start + 1
-        while self._at < len(self._words) and not self._words[self._at].startswith(("-", "!")):
-            self._at += 1
-        words = " ".join(self._words[start : self._at])
-        module = f"-m {self._module} " if words.startswith("--") and self._module else ""
-        self._matches.append(model.Unreadable(module + words, negated=negated))
-
-    def _read_unknown_module(self) -> None:
-        """Keep a module that has no options known here as it is, up to what follows it."""
-        if self._module == "comment" or self._module in _MODULES:
-            return
-        if self._strict:
-            known = ", ".join(f"-m {module}" for module in _MODULES)
-            raise ValueError(f"'-m {self._module}' is no match known here; known are {known}")
-        start = self._at
-        while self._at < len(self._words) and self._words[self._at] not in (
-            "-m",
-            *_TARGET_WORDS,
+        if words[start] in _COUNTER_WORDS and all(
+            w.isdigit() for w in words[start + 1 : start + 3]
         ):
+            self._at = min(start + 3, len(words))
+            return
+        while self._at < len(words) and not _begins_option(words[self._at]):
             self._at += 1
-        words = " ".join(("-m", self._module, *self._words[start : self._at]))
-        self._matches.append(model.Unreadable(words))
+        kept = printed(words[start : self._at])
+        if self._module in ("", "comment") or _is_short(words[start]):
+            self._matches.append(model.Unreadable(kept, negated=negated))
+        else:
+            # The tool takes a negation after -m only.
+            no = "! " if negated else ""
+            self._matches.append(model.Unreadable(f"-m {self._module} {no}{kept}"))
 
-    def _read_target(self, *, goto: bool) -> model.Action:
-        name = self._value(Kind.TEXT)
+    def _begin_module(self) -> None:
+        """Note which module options are of; those that are read as a whole are read here."""
+        self._module = self._take()
+        if self._strict:
+            if self._module != "comment" and self._module not in _MODULES:
+                known = ", ".join(f"-m {module}" for module in _MODULES)
+                raise ValueError(f"'-m {self._module}' is no match known here; known are {known}")
+            return
+        if self._module in _BY_OPTION:
+            return
+        start = self._at
+        group = self._rest_of_module()
+        read = read_module(self._module, group)
+        if read is None:
+            self._at = start
+            return
+        kinds = {type(match) for match in self._matches}
+        if kinds & {model.Source, model.Destination} & {type(match) for match in read}:
+            # The tool takes one -s and one -d.
+            read = (model.Unreadable(printed(("-m", self._module, *group))),)
+        self._matches += read
+        self._module = ""
+
+    def _rest_of_module(self) -> tuple[str, ...]:
+        """Take all words up to the next module, the target, or an option of iptables itself.
+
+        How many values options have that nobody here knows is not known either: a word right
+        after one may be its value, whatever it looks like.
+        """
+        words, start = self._words, self._at
+        for at in range(start, len(words)):
+            word = words[at]
+            if isinstance(word, Quoted):
+                continue
+            if word in _MODULE_WORDS or word in _TARGET_WORDS:
+                break
+            if word == "!":
+                word = "".join(words[at + 1 : at + 2])
+            if word in _OWN_OPTIONS and not _begins_option(words[at - 1]):
+                break
+        else:
+            at = len(words)
+        self._at = at
+        return tuple(words[start:at])
+
+    def _read_target(self, *, goto: bool) -> None:
+        if self._action is not None:
+            raise ValueError("it has two targets")
+        name = self._text()
         rest = self._words[self._at :]
-        self._at = len(self._words)
+        # After a chain and a verdict, which take no options, people write matches.
         if name in self._chains:
-            return model.Goto(name) if goto else model.Jump(name)
-        if name in _VERDICTS and not rest:
-            return _VERDICTS[name]
+            self._action = model.Goto(name) if goto else model.Jump(name)
+        elif name in _VERDICTS and not (rest if self._strict else goto):
+            self._action = _VERDICTS[name]
+        else:
+            self._at = len(self._words)
+            self._action = self._read_action(name, rest)
+
+    def _read_action(self, name: str, rest: list[str]) -> model.Action:
         try:
-            effect = self._effect(name, rest)
+            effect = own_target(name, rest, self._values)
         except ValueError:
             if self._strict:
                 raise
             effect = None
         if effect is not None:
             return effect
+        words = printed((name, *rest))
         if self._strict:
-            known = ", ".join((*_VERDICTS, *_TARGETS))
-            words = " ".join((name, *rest))
+            known = ", ".join((*_VERDICTS, *TARGETS))
             raise ValueError(f"{words!r} is neither a chain here nor an action; known are {known}")
-        return model.UnreadableAction(" ".join((name, *rest)))
-
-    def _effect(self, name: str, rest: list[str]) -> model.Action | None:
-        """Read a target that does something; ``None`` for one that is not known here."""
-        match name, _options(rest):
-            case "REDIRECT", {"--to-ports": port, **more} if not more:
-                return model.Redirect(self._values(Kind.PORT, port))
-            case "TPROXY", {"--on-port": port, "--tproxy-mark": mark, **more} if not more:
-                return model.TProxy(self._values(Kind.PORT, port), self._values(Kind.MARK, mark))
-            case "MARK", {"--set-mark": mark, **more} if not more:
-                return model.SetMark(self._values(Kind.MARK, mark))
-            case "MARK", {"--set-xmark": mark, **more} if not more:
-                return model.SetMark(self._values(Kind.MARK, mark))
-            case "CONNMARK", {"--save-mark": "", **more} if not more:
-                return model.SaveMark()
-            case "CONNMARK", {"--restore-mark": "", **more} if not more:
-                return model.RestoreMark()
-            case "CT", {"--zone": zone, **more} if not more:
-                return model.SetZone(self._values(Kind.ZONE, zone))
-        return None
-
-
-def _options(words: list[str]) -> dict[str, str]:
-    """Give a target's options with their values, without those that say nothing."""
-    options: dict[str, str] = {}
-    option = ""
-    for word in words:
-        if word.startswith("--"):
-            option = word
-            options[option] = ""
-        elif option and not options[option]:
-            options[option] = word
-        else:
-            # More than one value: nothing known here has that.
-            options[word] = ""
-    return {name: v for name, v in options.items() if v not in _NO_EFFECT.get(name, ())}
+        return foreign_target(name, rest, words)

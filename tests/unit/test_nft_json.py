@@ -109,12 +109,14 @@ def test_it_is_read(expression: dict[str, Any], matches: tuple[Match, ...]) -> N
     [
         match(meta("cgroup"), 5),
         match(meta("skuid"), "root"),
-        match(meta("l4proto"), {"set": ["tcp", "udp"]}),
         match(payload("tcp", "flags"), "syn"),
-        match({"fib": {"result": "type", "flags": ["daddr"]}}, "local"),
-        match(payload("tcp", "dport"), 1024, ">"),
+        match(payload("icmp", "type"), "echo-request"),
+        match({"fib": {"result": "type", "flags": ["daddr", "iif"]}}, "local"),
+        match({"payload": {"tunnel": "vxlan", "protocol": "ip", "field": "saddr"}}, "10.0.0.1"),
+        # Compared as a whole, two bits are no state.
+        match({"ct": {"key": "state"}}, ["new", "established"], "!="),
         match(payload("ip", "saddr"), "@missing"),
-        match({"concat": [payload("ip", "saddr"), payload("tcp", "dport")]}, {"set": []}),
+        match({"concat": [payload("ip", "saddr"), payload("tcp", "dport")]}, {"set": []}, "!="),
         match(payload("ip", "saddr"), "not an address"),
     ],
 )
@@ -140,9 +142,14 @@ def test_actions(statement: dict[str, Any], action: object) -> None:
     [
         {"redirect": {"port": 15001, "flags": "random"}},
         {"redirect": None},
-        {"dnat": {"addr": "1.2.3.4", "port": 5}},
+        {"dnat": {"addr": "1.2.3.4", "port": 5, "flags": "random"}},
+        {"dnat": {"addr": {"map": {"key": payload("tcp", "dport"), "data": "@m"}}}},
+        {"snat": {"addr": {"map": {"key": payload("tcp", "dport"), "data": "@m"}}}},
         {"xt": None},
-        {"vmap": {"key": meta("mark"), "data": {"set": []}}},
+        {"vmap": {"key": meta("mark"), "data": "@missing"}},
+        {"tproxy": {"port": 5}},
+        {"queue": {"num": 1}},
+        {"text": "whatever it is"},
     ],
 )
 def test_unknown_actions_are_kept(statement: dict[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from interceptor.errors import ParseError
@@ -10,6 +12,7 @@ from interceptor.model import (
     ConnectionState,
     Continue,
     Destination,
+    DestinationIsLocal,
     DestinationPort,
     Drop,
     Gid,
@@ -23,14 +26,16 @@ from interceptor.model import (
     Return,
     Rule,
     Source,
+    SourceIsLocal,
     SourcePort,
+    TransparentSocket,
     Uid,
     Unreadable,
     UnreadableAction,
 )
 from interceptor.names import Family
 from interceptor.parse.iptables_save import parse
-from interceptor.parse.words import WordReader, tokenize
+from interceptor.parse.words import WordReader, read_literal, tokenize
 from interceptor.render.iptables import words
 from interceptor.values import Ids, Interfaces, Mark, Marks, Networks, Ports
 
@@ -83,22 +88,11 @@ _READ = [
 ]
 
 _KEPT = [
-    ("-j LOG --log-prefix x", (), UnreadableAction("LOG --log-prefix x")),
     ("-p tcp -j REDIRECT", (_TCP,), UnreadableAction("REDIRECT")),
     (
         "-p tcp -j REDIRECT --to-ports 1-5",
         (_TCP,),
         UnreadableAction("REDIRECT --to-ports 1-5"),
-    ),
-    (
-        "-p tcp -j DNAT --to-destination 1.2.3.4:5",
-        (_TCP,),
-        UnreadableAction("DNAT --to-destination 1.2.3.4:5"),
-    ),
-    (
-        "-m addrtype --dst-type LOCAL -j THEIRS",
-        (Unreadable("-m addrtype --dst-type LOCAL"),),
-        Jump("THEIRS"),
     ),
     (
         "-m set ! --match-set x src -m mark --mark 0x1 -j DROP",
@@ -110,7 +104,13 @@ _KEPT = [
         (_TCP, Unreadable("-m tcp --tcp-option 3")),
         Drop(),
     ),
+    (
+        "-p tcp -m tcp ! --tcp-option 3 -j DROP",
+        (_TCP, Unreadable("-m tcp ! --tcp-option 3")),
+        Drop(),
+    ),
     ("-f -j DROP", (Unreadable("-f"),), Drop()),
+    ("! -f -j DROP", (Unreadable("-f", negated=True),), Drop()),
     (
         "-s 10.0.0.0/255.0.255.0 -j DROP",
         (Unreadable("-s 10.0.0.0/255.0.255.0"),),
@@ -121,6 +121,98 @@ _KEPT = [
         (Unreadable("-m owner --socket-exists"),),
         Drop(),
     ),
+    (
+        "-p tcp -m owner --gid-owner 5 --suppl-groups -j DROP",
+        (_TCP, Unreadable("-m owner --gid-owner 5 --suppl-groups")),
+        Drop(),
+    ),
+    ("-m socket -j DROP", (Unreadable("-m socket"),), Drop()),
+    ("-m socket --transparent -j DROP", (TransparentSocket(),), Drop()),
+    (
+        "-m socket --transparent --nowildcard -j DROP",
+        (Unreadable("-m socket --transparent --nowildcard"),),
+        Drop(),
+    ),
+    (
+        "-m addrtype --dst-type LOCAL -j THEIRS",
+        (DestinationIsLocal("-m addrtype --dst-type LOCAL"),),
+        Jump("THEIRS"),
+    ),
+    (
+        "-m addrtype --src-type LOCAL ! --dst-type LOCAL -j DROP",
+        (
+            SourceIsLocal("-m addrtype --src-type LOCAL"),
+            Unreadable("-m addrtype ! --dst-type LOCAL"),
+        ),
+        Drop(),
+    ),
+    (
+        "-m addrtype ! --src-type LOCAL --limit-iface-out -m addrtype --src-type LOCAL -j DROP",
+        (
+            Unreadable("-m addrtype ! --src-type LOCAL --limit-iface-out"),
+            SourceIsLocal("-m addrtype --src-type LOCAL"),
+        ),
+        Drop(),
+    ),
+    (
+        "-m addrtype --dst-type LOCAL,BROADCAST -j DROP",
+        (Unreadable("-m addrtype --dst-type LOCAL,BROADCAST"),),
+        Drop(),
+    ),
+    (
+        "-m iprange ! --src-range 10.2.0.0-10.2.255.255 -j DROP",
+        (Source(Networks.parse("10.2.0.0/16"), negated=True),),
+        Drop(),
+    ),
+    (
+        "-m iprange --dst-range 10.2.0.0-10.2.0.9 -j DROP",
+        (Unreadable("-m iprange --dst-range 10.2.0.0-10.2.0.9"),),
+        Drop(),
+    ),
+    (
+        "-d 10.0.0.0/8 -m iprange --dst-range 10.2.0.0-10.2.0.255 -j DROP",
+        (
+            Destination(Networks.parse("10.0.0.0/8")),
+            Unreadable("-m iprange --dst-range 10.2.0.0-10.2.0.255"),
+        ),
+        Drop(),
+    ),
+    (
+        "-m conntrack --ctstate NEW --ctdir ORIGINAL -j DROP",
+        (ConnectionState(("NEW",)), Unreadable("-m conntrack --ctdir ORIGINAL")),
+        Drop(),
+    ),
+    (
+        "-m conntrack --ctstate OLD -j DROP",
+        (Unreadable("-m conntrack --ctstate OLD"),),
+        Drop(),
+    ),
+    (
+        "-p udp -m statistic --mode random --probability 0.5 -j THEIRS",
+        (Protocol("udp"), Unreadable("-m statistic --mode random --probability 0.5")),
+        Jump("THEIRS"),
+    ),
+    (
+        "-m statistic --mode nth --every 2 --packet 0 ! -i lo -p tcp -j THEIRS",
+        (
+            Unreadable("-m statistic --mode nth --every 2 --packet 0"),
+            InInterface(Interfaces(("lo",)), negated=True),
+            _TCP,
+        ),
+        Jump("THEIRS"),
+    ),
+    (
+        '-m string --string "-j ACCEPT" --algo bm -m string ! --string "-m" --algo bm -j DROP',
+        (
+            Unreadable('-m string --string "-j ACCEPT" --algo bm'),
+            Unreadable('-m string ! --string "-m" --algo bm'),
+        ),
+        Drop(),
+    ),
+    ("-m frob --name -p tcp -j DROP", (Unreadable("-m frob --name -p tcp"),), Drop()),
+    ("-i eth0,eth1 -j DROP", (Unreadable("-i eth0,eth1"),), Drop()),
+    ("-j THEIRS -p tcp", (_TCP,), Jump("THEIRS")),
+    ("-c 3 180 -p tcp -j DROP", (_TCP,), Drop()),
 ]
 
 
@@ -136,6 +228,36 @@ def test_what_is_unknown_is_kept_as_it_is(line: str, matches: tuple, action: obj
     read = WordReader(tokenize(line), {"THEIRS"}).read(line)
     assert read.matches == matches
     assert read.action == action
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("-m addrtype --dst-type LOCAL -j DROP", "'-m addrtype' is no match known here"),
+        ("-m iprange --src-range 10.0.0.0-10.0.0.255", "'-m iprange' is no match known here"),
+        ("-m owner --gid-owner 5 --suppl-groups", "'--suppl-groups' is no match known here"),
+        ("-c 1 2 -j DROP", "'-c' is no match known here"),
+        ("-j LOG", "'LOG' is neither a chain here nor an action"),
+        ("-j REJECT", "'REJECT' is neither a chain here nor an action"),
+        ("-j CT --notrack", "'CT --notrack' is neither a chain here nor an action"),
+        ("-j DNAT --to-destination :80", "is neither a chain here nor an action"),
+        ("-j MARK --or-mark 4", "is neither a chain here nor an action"),
+        ("-j MARK --set-mark 4/4", "'4/4' does not set all bits of a mark"),
+        ("-j ACCEPT -p tcp", "'ACCEPT -p tcp' is neither a chain here nor an action"),
+    ],
+)
+def test_a_sheet_has_no_words_of_others(line: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says) as caught:
+        WordReader(tokenize(line), {"THEIRS"}, read_literal, strict=True).read()
+    _, _, known = str(caught.value).partition("known are ")
+    assert not {"addrtype", "iprange", "LOG", "DNAT", "--or-mark"} & set(re.split("[ ,]+", known))
+
+
+@pytest.mark.parametrize("line", ["! -m owner --uid-owner 1", "! -j DROP", "-j DROP -j ACCEPT"])
+@pytest.mark.parametrize("strict", [True, False])
+def test_what_no_tool_takes_is_refused(line: str, strict: bool) -> None:
+    with pytest.raises(ValueError, match=r"stands before|two targets|neither"):
+        WordReader(tokenize(line), (), strict=strict).read()
 
 
 def test_the_order_of_matches_means_nothing() -> None:
@@ -186,6 +308,7 @@ def test_a_dump_with_counters_and_policies() -> None:
             "*nat\n:X - [0:0]\n-A X -j\nCOMMIT",
             "line 3 of the dump: a word is missing at its end: '-j'",
         ),
+        ("*filter\n:INPUT QUEUE\nCOMMIT", "line 2 of the dump: 'QUEUE' is no policy"),
     ],
 )
 def test_a_broken_dump_is_named(text: str, says: str) -> None:

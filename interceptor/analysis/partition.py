@@ -69,6 +69,11 @@ class Numbers:
         """Give the atom a value is in."""
         return self._atom_at[bisect_right(self._starts, value) - 1]
 
+    def plainest(self) -> int:
+        """Give the atom that is in the fewest sets."""
+        masks = self._masks.values()
+        return min(range(self.size), key=lambda atom: sum(m >> atom & 1 for m in masks))
+
     def ranges(self, mask: int) -> list[Range]:
         """Give the values of some atoms as ranges, neighbours joined."""
         found: list[Range] = []

@@ -51,6 +51,10 @@ _SYN = "SYN"
 _PROTOCOLS = ("tcp", "udp")
 
 _LAST: dict[Family, int] = {Family.IP: 2**32 - 1, Family.IP6: 2**128 - 1}
+LOOPBACK_RANGES: dict[Family, RangeSet] = {
+    Family.IP: ((127 << 24, (128 << 24) - 1),),
+    Family.IP6: ((1, 1),),
+}
 SOURCES = {Family.IP: Dimension.SOURCE_IP, Family.IP6: Dimension.SOURCE_IP6}
 DESTINATIONS = {Family.IP: Dimension.DESTINATION_IP, Family.IP6: Dimension.DESTINATION_IP6}
 
@@ -286,8 +290,7 @@ class Space:
 def _always(family: Family) -> tuple[RangeSet, ...]:
     """Ask for localhost, where redirects go, and for all that is loopback."""
     here = int(LOCALHOST[family])
-    loopback = (127 << 24, (128 << 24) - 1) if family is Family.IP else (1, 1)
-    return ((here, here),), (loopback,)
+    return ((here, here),), LOOPBACK_RANGES[family]
 
 
 def family_of(address: Address) -> Family:

@@ -145,7 +145,7 @@ class Wanted:
         ]
         if self._intent.captures_inbound:
             if config.mode is Mode.TPROXY:
-                handed = self._all("by lo", "tproxy mark")
+                handed = self._all("by lo", "tproxy mark", "tcp")
                 cases.append(_handed(handed, "the proxy handing over in a client's name"))
             handed = both(proxy_by_lo, self._sets["handover"])
             cases.append(_handed(handed, "the proxy handing a connection to the app"))

@@ -43,13 +43,15 @@ class Rules(msgspec.Struct, frozen=True):
     """Rules to be proven.
 
     ``families`` are those intercepted; ``language`` leaves out rules that are for another kernel
-    language; without ``has_routing`` nobody knows the routes.
+    language; without ``has_routing`` nobody knows the routes. ``policy`` is what the rules were
+    made from, if they were: a set of it may be many rules, of which some say the same.
     """
 
     ruleset: model.Ruleset
     families: tuple[Family, ...]
     language: str = ""
     has_routing: bool = True
+    policy: model.Ruleset | None = None
 
 
 class Ground:
@@ -59,6 +61,8 @@ class Ground:
         self.rules, self.intent = rules, intent
         asked = Asked()
         asked.ruleset(rules.ruleset)
+        if rules.policy is not None:
+            asked.ruleset(rules.policy)
         intent.ask(asked)
         self.space = Space(asked)
         self.diagrams = self.space.diagrams

@@ -68,7 +68,8 @@ def _route_violations(rules: Rules) -> Iterator[Violation]:
     if not rules.has_routing:
         return
     for family, mark in sorted(set(_handed_marks(rules))):
-        routing = [one for one in rules.ruleset.routing if one.family is family]
+        made_from = rules.policy or rules.ruleset
+        routing = [one for one in made_from.routing if one.family is family]
         tables = {r.table for r in routing if isinstance(r, model.MarkRule) and r.mark == mark}
         if not tables & {r.table for r in routing if isinstance(r, model.LocalRoute)}:
             says = f"{FAMILY_NAMES[family]} packets of mark {mark:#x} have no route to this host"

@@ -18,13 +18,10 @@ if TYPE_CHECKING:
 
 def tidy_violations(space: Space, rules: Rules) -> Iterator[Violation]:
     """Find chains nothing comes to, and in the others rules nothing matches."""
-    reaches = [
-        Reach(space, rules.ruleset, family, rules.language)
-        for family in dict.fromkeys(
-            f for table in rules.ruleset.tables for f in table.family.members
-        )
-    ]
-    for table in rules.ruleset.tables:
+    ruleset = rules.policy or rules.ruleset
+    families = dict.fromkeys(f for table in ruleset.tables for f in table.family.members)
+    reaches = [Reach(space, ruleset, family, rules.language) for family in families]
+    for table in ruleset.tables:
         own = [reach for reach in reaches if reach.family in table.family.members]
         for chain in table.chains:
             place = f"{table.family} {table.name} {chain.name}"

@@ -70,6 +70,20 @@ class Transparent(msgspec.Struct, frozen=True):
         return f"tproxy to {self.port}"
 
 
+class Translated(msgspec.Struct, frozen=True):
+    """Its destination becomes another: the address, the port, or both; ``None`` stays."""
+
+    address: Address | None
+    port: int | None
+
+    def __str__(self) -> str:
+        address = "" if self.address is None else str(self.address)
+        if self.port is None:
+            return f"dnat to {address}"
+        shown = f"[{address}]" if ":" in address else address
+        return f"dnat to {shown}:{self.port}"
+
+
 class Dropped(msgspec.Struct, frozen=True):
     """It goes nowhere."""
 
@@ -86,5 +100,5 @@ class Unknown(msgspec.Struct, frozen=True):
         return f"unknown: {self.because}"
 
 
-Fate = Direct | Redirected | Transparent | Dropped | Unknown
-"""What becomes of it at one hook."""
+Fate = Direct | Redirected | Transparent | Translated | Dropped | Unknown
+"""What becomes of it."""

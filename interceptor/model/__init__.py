@@ -70,6 +70,7 @@ from interceptor.model.ruleset import (
     met_at,
     verbatim,
     without_idle,
+    without_orphans,
 )
 from interceptor.model.validate import (
     PROTOCOLS_WITH_PORTS,
@@ -139,4 +140,5 @@ __all__ = [
     "reachable",
     "verbatim",
     "without_idle",
+    "without_orphans",
 ]

@@ -139,6 +139,24 @@ def without_idle(chains: Iterable[Chain]) -> tuple[Chain, ...]:
     return tuple(c for c in kept if c.rules or c.name in called)
 
 
+def without_orphans(before: Iterable[Chain], after: Iterable[Chain]) -> tuple[Chain, ...]:
+    """Give chains but those that were called before rules were left out, and no longer are.
+
+    Args:
+        before: chains that call one another.
+        after: the same with fewer rules.
+    """
+    kept = tuple(after)
+    lost = _called(before) - _called(kept)
+    return tuple(chain for chain in kept if chain.name not in lost)
+
+
+def _called(chains: Iterable[Chain]) -> set[str]:
+    """Give the names of chains that a packet can come to."""
+    named = {chain.name: chain for chain in chains}
+    return {c.name for base in named.values() if base.base for c in reachable(named, base.name)}
+
+
 def met_at(ruleset: Ruleset, hook: Hook) -> Iterator[Chain]:
     """Give every chain that a packet at a hook can come to."""
     for table in ruleset.tables:

@@ -32,11 +32,10 @@ def lower(ruleset: model.Ruleset, family: Family, *, verbatim: bool = False) -> 
         RulesetError: a negated set of networks or interfaces with several members, which a
             single iptables rule cannot say.
     """
-    tables = [
-        model.Table(
-            family,
-            table.name,
-            model.without_idle(
+    tables = []
+    for table in ruleset.tables:
+        if family in table.family.members:
+            chains = [
                 model.Chain(
                     c.name,
                     tuple(
@@ -47,11 +46,9 @@ def lower(ruleset: model.Ruleset, family: Family, *, verbatim: bool = False) -> 
                     c.base,
                 )
                 for c in table.chains
-            ),
-        )
-        for table in ruleset.tables
-        if family in table.family.members
-    ]
+            ]
+            kept = chains if verbatim else model.without_orphans(table.chains, chains)
+            tables.append(model.Table(family, table.name, model.without_idle(kept)))
     return model.Ruleset(tuple(table for table in tables if table.chains))
 
 

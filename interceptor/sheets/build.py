@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from interceptor.config import FamilyChoice
 from interceptor.errors import ConfigError, RulesetError, SheetError
 from interceptor.model import (
@@ -97,7 +99,11 @@ def _table(
     built: dict[str, Chain] = {}
     for chain, rows in chains.items():
         base = _base(name, chain)
-        rules = tuple(rule for rule in _rules(rows, chains, vocabulary) if _is_in(rule, family))
+        rules = tuple(
+            within
+            for rule in _rules(rows, chains, vocabulary)
+            if (within := _in_family(rule, family, verbatim=sheet.verbatim)) is not None
+        )
         if rules or base is None:
             built[chain] = Chain(chain, rules, base)
     if not sheet.keep_unreachable:
@@ -115,9 +121,23 @@ def _base(table: str, chain: str) -> Base | None:
     return None
 
 
-def _is_in(rule: Rule, family: Family) -> bool:
-    """Whether a rule is for a family of this table."""
-    return all(m.family in family.members for m in rule.matches if isinstance(m, FamilyIs))
+def _in_family(rule: Rule, family: Family, *, verbatim: bool) -> Rule | None:
+    """Give a rule as far as it is for a family of its table; a verbatim one as it is."""
+    if any(m.family not in family.members for m in rule.matches if isinstance(m, FamilyIs)):
+        return None
+    if verbatim or family is Family.INET:
+        return rule
+    kept: list[Match] = []
+    for match in rule.matches:
+        if isinstance(match, Source | Destination):
+            always, never = match.networks.covers(family), not match.networks.part(family)
+            if (always and match.negated) or (never and not match.negated):
+                return None
+            if not (always or never):
+                kept.append(type(match)(match.networks.only(family), negated=match.negated))
+        else:
+            kept.append(match)
+    return msgspec.structs.replace(rule, matches=tuple(kept))
 
 
 def _rules(

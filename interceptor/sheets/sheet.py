@@ -60,6 +60,7 @@ class Sets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ports: dict[str, str] = {}
     networks: dict[str, str] = {}
     ids: dict[str, str] = {}
+    interfaces: dict[str, str] = {}
 
 
 class Sheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

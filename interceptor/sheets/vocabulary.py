@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from interceptor.facts import HostFacts
     from interceptor.sheets.sheet import Sheet
 
+_NESTED = (Kind.NETWORKS, Kind.INTERFACES)
+"""Sets of which one member can be inside another."""
+
 Value = int | str | Ports | Ids | Networks | Interfaces | Marks
 
 _REFERENCE = re.compile(r"\{(\w+)\}")
@@ -90,6 +93,7 @@ class Vocabulary:
             (Kind.PORTS, sheet.sets.ports),
             (Kind.NETWORKS, sheet.sets.networks),
             (Kind.IDS, sheet.sets.ids),
+            (Kind.INTERFACES, sheet.sets.interfaces),
         ):
             for name, expression in named.items():
                 try:
@@ -136,20 +140,20 @@ class Vocabulary:
     def set(self, kind: Kind, expression: str) -> Value:
         """Work out ``{a} + 15020 - {b}``, or two such sums with a word between them.
 
-        ``within`` and ``outside`` keep networks that lie wholly inside the second sum, or do
-        not. ``beyond`` takes the second sum away from the first, but leaves everything as it is:
-        it is for what rows before this one have dealt with already.
+        ``within`` and ``outside`` keep networks, or interfaces, that lie wholly inside the second
+        sum, or do not. ``beyond`` takes the second sum away from the first, but leaves everything
+        as it is: it is for what rows before this one have dealt with already.
         """
         head, *rest = re.split(r" (within|outside|beyond) ", expression, maxsplit=1)
         value = self._sum(kind, head)
         match rest:
             case [("within" | "outside") as word, frame]:
-                if kind is not Kind.NETWORKS:
-                    raise ValueError(f"only networks can be {word} others")
+                if kind not in _NESTED:
+                    raise ValueError(f"only networks and interfaces can be {word} others")
                 value = value.within(self._sum(kind, frame), inside=word == "within")
             case ["beyond", frame]:
-                if kind is Kind.NETWORKS:
-                    raise ValueError("networks are outside others, not beyond them")
+                if kind in _NESTED:
+                    raise ValueError(f"{kind} are outside others, not beyond them")
                 handled = self._sum(kind, frame)
                 value = value if value.is_everything else value - handled
         return value  # type: ignore[no-any-return]  # the kind decides
@@ -163,17 +167,19 @@ class Vocabulary:
             term = self.read(kind, word)
             if operator == "+":
                 value = value + term
-            elif operator == "-" and kind is not Kind.NETWORKS:
+            elif operator == "-" and kind not in _NESTED:
                 value = value - term
             else:
                 raise ValueError(f"{operator!r} does not join {kind}")
         return value
 
     def holds(self, condition: str) -> bool:
-        """Work out a row's ``when``; an empty one always holds."""
-        terms = condition.split(" and ") if condition.strip() else []
+        """Work out a row's ``when``; an empty one always holds, and ``and`` binds first."""
+        if not condition.strip():
+            return True
         # All are worked out, so that a wrong name never hides behind a false one.
-        return all(self._holds(term) for term in terms)
+        ways = [[self._holds(t) for t in way.split(" and ")] for way in condition.split(" or ")]
+        return any(all(way) for way in ways)
 
     def _holds(self, term: str) -> bool:
         match term.split():

@@ -47,6 +47,15 @@ class Interfaces(msgspec.Struct, frozen=True, eq=False):
             )
         )
 
+    def within(self, outer: Interfaces, *, inside: bool = True) -> Interfaces:
+        """Give those names all of which are in ``outer``, or the others."""
+        return Interfaces(
+            tuple(n for n in self.names if any(_covers(o, n) for o in outer.names) is inside)
+        )
+
+    def __add__(self, other: Interfaces) -> Interfaces:
+        return Interfaces.of((*self.names, *other.names))
+
     @property
     def members(self) -> tuple[Interfaces, ...]:
         """Give the names as they were written, each as a set of its own."""
@@ -72,3 +81,8 @@ class Interfaces(msgspec.Struct, frozen=True, eq=False):
     def text(self) -> str:
         """Write it as it was written."""
         return ",".join(self.written or self.names)
+
+
+def _covers(outer: str, name: str) -> bool:
+    """Whether every interface that a name stands for is one of another's."""
+    return name.startswith(outer[:-1]) if outer.endswith("+") else name == outer

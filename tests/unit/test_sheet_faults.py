@@ -186,7 +186,7 @@ _FAULTS = [
         ":10: set own: '*' does not join ports",
     ),
     Fault("a set without an operator", "- 7005", "7005", "is not terms joined by"),
-    Fault("ports within ports", "- 7005", "within 7005", ":10: set own: only networks can be"),
+    Fault("ports within ports", "- 7005", "within 7005", ":10: set own: only networks and"),
     Fault(
         "networks beyond networks",
         "[chains.nat]",

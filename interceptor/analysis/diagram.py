@@ -234,6 +234,15 @@ class Diagrams:
                 masks = {m & edge for m in masks for edge, _ in self._edges[at] if m & edge}
         return [lowest(mask) for mask in masks]
 
+    def asked_at(self, node: Node, level: int) -> set[int]:
+        """Give the masks of one dimension that a function looks at."""
+        return {
+            mask
+            for at in self._below(node)
+            if self._levels[at] == level
+            for mask, _ in self._edges[at]
+        }
+
     def _below(self, node: Node) -> set[Node]:
         seen: set[Node] = set()
         pending = [node]

@@ -243,15 +243,12 @@ class Bits:
         """Give one number of some atoms, the smallest at hand."""
         return min(self._values[atom] for atom in bits(mask))
 
-    def words(self, mask: int) -> list[str]:
-        """Say which numbers some atoms are."""
-        found: list[str] = []
-        for atom in bits(mask):
-            (value, known), _, signature = self._cubes[atom]
-            if not signature:
-                return ["another one"] if found or self.size > 1 else ["any"]
-            found.append(f"{value:#x}" if known == _ALL else f"{value:#x}/{known:#x}")
-        return found
+    def word(self, atom: int) -> str:
+        """Say which numbers an atom is: a value and its mask, less what others ask for."""
+        (value, known), _, signature = self._cubes[atom]
+        if not signature:
+            return "any other"
+        return f"{value:#x}" if known == _ALL else f"{value:#x}/{known:#x}"
 
 
 _ALL = (1 << 32) - 1

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from interceptor.analysis.place import BaseAt
     from interceptor.analysis.space import Space
 
-RuleAt = tuple[str, str, int]
-"""A table, a chain, and a rule's number from 1."""
+RuleAt = tuple[int, str, int]
+"""A table's ``id``, as two languages may have tables of one name, a chain, a number from 1."""
 
 
 class Reach:
@@ -38,8 +38,8 @@ class Reach:
     ) -> None:
         self._space, self._diagrams = space, space.diagrams
         self._family, self._language = family, language
-        self.arrivals: dict[tuple[str, str], Node] = {}
-        """What comes to each chain, by table and name."""
+        self.arrivals: dict[tuple[int, str], Node] = {}
+        """What comes to each chain, by its table's ``id`` and its name."""
         self.asked: dict[RuleAt, Node] = {}
         """What comes to each rule."""
         self.matching: dict[RuleAt, Node] = {}
@@ -116,7 +116,7 @@ class _Walker:
 
     def _rules(self, chain: model.Chain, packets: Node) -> Node:
         diagrams, reach = self._diagrams, self._reach
-        key = self._table.name, chain.name
+        key = id(self._table), chain.name
         reach.arrivals[key] = diagrams.either(reach.arrivals.get(key, NO), packets)
         back, rest = NO, packets
         for number, rule in enumerate(chain.rules, 1):

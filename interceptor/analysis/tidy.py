@@ -25,7 +25,7 @@ def tidy_violations(space: Space, rules: Rules) -> Iterator[Violation]:
         own = [reach for reach in reaches if reach.family in table.family.members]
         for chain in table.chains:
             place = f"{table.family} {table.name} {chain.name}"
-            if all(reach.arrivals.get((table.name, chain.name), NO) == NO for reach in own):
+            if all(reach.arrivals.get((id(table), chain.name), NO) == NO for reach in own):
                 if chain.base is None:
                     says = f"{place}: no packet comes to this chain"
                     yield Violation(Property.NO_UNREACHABLE_CHAIN, says)
@@ -39,7 +39,7 @@ def tidy_violations(space: Space, rules: Rules) -> Iterator[Violation]:
 def _rule(
     reaches: list[Reach], table: model.Table, chain: model.Chain, number: int
 ) -> Iterator[Violation]:
-    at: RuleAt = table.name, chain.name, number
+    at: RuleAt = id(table), chain.name, number
     if any(reach.matching.get(at, NO) != NO for reach in reaches):
         return
     place = f"{table.family} {table.name} {chain.name} rule {number}"

@@ -72,14 +72,11 @@ def _given(words: tuple[str, ...]) -> list[_Given]:
 
 
 def _local(given: _Given) -> model.Match:
-    """Read a question for an address' type: of these only "this host's own" says where it goes.
-
-    A negated one is not read: negated, its words would begin with the ``!`` that has to stand
-    before the option.
-    """
-    if given.values != ("LOCAL",) or given.negated:
+    """Read a question for an address' type: of these only "this host's own" says where it goes."""
+    if given.values != ("LOCAL",):
         return model.Unreadable(f"-m addrtype {given.words}")
-    return _ADDRESS_TYPES[given.option](f"-m addrtype {given.words}")
+    kind = _ADDRESS_TYPES[given.option]
+    return kind(f"-m addrtype {given.option} LOCAL", negated=given.negated)
 
 
 def _within(given: _Given) -> model.Match:

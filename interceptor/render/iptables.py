@@ -244,6 +244,9 @@ def _match(match: model.Match, protocol: str) -> str:
             return f"-m conntrack {no}--ctstate {','.join(sorted(states, key=_STATES.index))}"
         case model.TransparentSocket() if not match.negated:
             return "-m socket --transparent"
+        case model.SourceIsLocal(local) | model.DestinationIsLocal(local):
+            # The "!" stands after the module.
+            return local.replace(" --", f" {no}--", 1)
         case model.ForeignMatch(unread):
             return f"{no}{unread}"
     raise RulesetError(f"iptables has no words for {type(match).__name__}: lower the rule first")

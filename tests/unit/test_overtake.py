@@ -210,7 +210,7 @@ _RULES: list[tuple[str, list[Line], list[str]]] = [
     (_MANGLE, [[{"reject": None}]], [f"{_ALL} 1"]),
     (_MANGLE, [[vmap(_STATE, {"set": [["new", {"accept": None}], ["invalid", _DROP]]})]], []),
     (_MANGLE, [[vmap(_STATE, {"set": [["established", _DROP]]})]], [f"{_SOME} 1"]),
-    (_RAW, [[vmap(_STATE, {"set": [["invalid", _DROP]]})]], [f"{_SOME} 1"]),
+    (_RAW, [[vmap(_STATE, {"set": [["invalid", _DROP]]})]], [f"{_ALL} 1"]),
     (_RAW, [[vmap({"meta": {"key": "l4proto"}}, {"set": [["udp", _DROP]]})]], []),
     (_RAW, [[vmap(_PORT["match"]["left"], {"set": [[80, {"jump": {"target": "DROPS"}}]]})]],
      [f"{_SOME} 1"]),

@@ -13,6 +13,7 @@ from interceptor.analysis.packet import (
     Dropped,
     Packet,
     Redirected,
+    Translated,
     Transparent,
     Unknown,
 )
@@ -93,6 +94,7 @@ def fate_in(*lines: str, **fields: Any) -> object:
     return walk(parse(text, Family.IP), Hook.OUTPUT, packet(**fields)).fate
 
 
+_NINE = ip_address("10.9.9.9")
 _TO = "-p tcp -j REDIRECT --to-ports"
 
 
@@ -112,11 +114,19 @@ _TO = "-p tcp -j REDIRECT --to-ports"
         ((f"OUTPUT {_TO} 1", "filter OUTPUT -j DROP"), Dropped()),
         (("OUTPUT -j ACCEPT", "filter OUTPUT -j DROP"), Dropped()),
         (
-            ("OUTPUT -m u32 --u32 1 -j ACCEPT",),
+            ("OUTPUT -m u32 --u32 1 -j ACCEPT", f"OUTPUT {_TO} 1"),
             Unknown("nat OUTPUT rule 1: -m u32 --u32 1 -j ACCEPT"),
         ),
+        # Nobody can tell whether it matches, and it makes no difference.
+        (("OUTPUT -m u32 --u32 1 -j ACCEPT",), Direct()),
+        ((f"OUTPUT -m u32 --u32 1 {_TO} 1", f"OUTPUT {_TO} 1"), Redirected(1)),
         (("OUTPUT -p udp -m u32 --u32 1 -j ACCEPT",), Direct()),
-        (("OUTPUT -p tcp -j SNAT --to 1",), Unknown("nat OUTPUT rule 1: SNAT --to 1")),
+        (("OUTPUT -p tcp -j FROB",), Unknown("nat OUTPUT rule 1: -p tcp -j FROB")),
+        (("OUTPUT -p tcp -j LOG", f"OUTPUT {_TO} 1"), Redirected(1)),
+        (("OUTPUT -p tcp -j DNAT --to-destination 10.9.9.9:81",), Translated(_NINE, 81)),
+        (("OUTPUT -j ACCEPT", "filter OUTPUT -j REJECT"), Dropped()),
+        (("OUTPUT -m addrtype --dst-type LOCAL -j ACCEPT", f"OUTPUT {_TO} 1"), Redirected(1)),
+        (("OUTPUT -m addrtype ! --dst-type LOCAL -j ACCEPT", f"OUTPUT {_TO} 1"), Direct()),
     ],
 )
 def test_chains_in_order(lines: tuple[str, ...], fate: object) -> None:

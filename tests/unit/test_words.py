@@ -142,7 +142,7 @@ _KEPT = [
         "-m addrtype --src-type LOCAL ! --dst-type LOCAL -j DROP",
         (
             SourceIsLocal("-m addrtype --src-type LOCAL"),
-            Unreadable("-m addrtype ! --dst-type LOCAL"),
+            DestinationIsLocal("-m addrtype --dst-type LOCAL", negated=True),
         ),
         Drop(),
     ),

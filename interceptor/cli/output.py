@@ -17,7 +17,7 @@ import click
 from interceptor.config import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from interceptor.errors import InterceptorError
 
@@ -109,6 +109,11 @@ class Printer:
             _rich_table(columns, cells)
         else:
             _plain_table(columns, cells)
+
+    def lines_for_people(self, lines: Iterable[str]) -> None:
+        """Print lines unless JSON is asked for."""
+        for line in () if self.is_json else lines:
+            click.echo(_printable(line))
 
     @staticmethod
     def json(facts: dict[str, Any]) -> None:

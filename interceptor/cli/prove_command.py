@@ -1,0 +1,111 @@
+"""``interceptor prove``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from interceptor.analysis.properties import Property
+from interceptor.analysis.prove import prove
+from interceptor.analysis.telling import packet_facts, packet_words, visit_facts, visit_words
+from interceptor.cli.exits import DONE, FOUND
+from interceptor.cli.session import command
+from interceptor.cli.subjects import SOURCES, look
+from interceptor.names import FAMILY_NAMES
+from interceptor.settings import Scope
+
+if TYPE_CHECKING:
+    from interceptor.analysis.proof import Violation
+    from interceptor.cli.session import Session
+
+
+def run(
+    session: Session, *, live: bool, files: tuple[str, ...], properties: tuple[str, ...]
+) -> int:
+    """Prove of all packets there can be that rules do what the settings want.
+
+    Every property is decided over the whole space of first packets, not by trying some: family,
+    protocol, addresses, ports, users, groups, interfaces and marks. For each that does not hold
+    it prints a packet and the rules that packet meets.
+
+    Exit code 3 means that a property does not hold, or that nobody can tell because rules on the
+    way cannot be read.
+    """
+    looked = look(session, is_live=live, files=files)
+    wanted = [Property(name) for name in properties] or [*Property]
+    violations = [
+        one for one in prove(looked.subject.rules, looked.intent) if one.property in wanted
+    ]
+    facts = {
+        "origin": looked.subject.origin,
+        "families": [FAMILY_NAMES[f] for f in looked.subject.rules.families],
+        "proven": not violations,
+        "properties": [
+            {
+                "id": str(one),
+                "says": one.says,
+                "holds": _holds(one, violations),
+                "violations": [_facts(v) for v in violations if v.property is one],
+            }
+            for one in wanted
+        ],
+    }
+    session.printer.json_or_nothing(facts)
+    session.printer.table_for_people(
+        ["", "property", "says"],
+        [[_SIGNS[_holds(one, violations)], str(one), one.says] for one in wanted],
+    )
+    session.printer.lines_for_people(
+        line for violation in violations for line in ("", *_lines(violation))
+    )
+    return FOUND if violations else DONE
+
+
+_SIGNS = {True: "✓", False: "✗", None: "?"}
+
+
+def _holds(wanted: Property, violations: list[Violation]) -> bool | None:
+    """Say whether a property holds; ``None`` if nobody can tell."""
+    own = [one for one in violations if one.property is wanted]
+    if any(not one.is_unknown for one in own):
+        return False
+    return None if own else True
+
+
+def _facts(violation: Violation) -> dict[str, object]:
+    return {
+        "says": violation.says,
+        "is_unknown": violation.is_unknown,
+        "family": violation.family and FAMILY_NAMES[violation.family],
+        "direction": violation.direction and str(violation.direction),
+        "packet": violation.packet and packet_facts(violation.packet),
+        "wanted": violation.wanted and str(violation.wanted),
+        "found": violation.found and str(violation.found),
+        "path": [visit_facts(visit) for visit in violation.path],
+    }
+
+
+def _lines(violation: Violation) -> list[str]:
+    where = " ".join(
+        filter(None, (violation.family and FAMILY_NAMES[violation.family], violation.direction))
+    )
+    lines = [f"{violation.property}: {f'{where}: ' if where else ''}{violation.says}"]
+    if violation.packet is not None:
+        lines.append(f"  {packet_words(violation.packet)}: {violation.found}")
+        rows = [visit_words(visit) for visit in violation.path]
+        lines += [f"  {hook} {place}: {does}  {why}" for hook, place, why, does in rows]
+        if not rows:
+            lines.append("  no rule matches it")
+    return lines
+
+
+_PROPERTY = click.Option(
+    ["--property", "properties"],
+    multiple=True,
+    type=click.Choice([*map(str, Property)]),
+    metavar="ID",
+    help="only this one; again for others",
+)
+
+command = command("prove", (Scope.POLICY, Scope.HOST, Scope.RUN), (*SOURCES, _PROPERTY))(run)

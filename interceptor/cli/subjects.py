@@ -1,0 +1,71 @@
+"""What ``explain``, ``prove``, ``diff`` and ``graph`` look at: settings, a namespace, or dumps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from interceptor.config import FamilyChoice
+from interceptor.errors import UsageError
+from interceptor.operations.subject import Subject, configured, from_files, intent_of, live
+from interceptor.sheets.build import family_of
+from interceptor.system import host
+
+if TYPE_CHECKING:
+    from interceptor.analysis.intent import Intent
+    from interceptor.cli.session import Session
+    from interceptor.config import Config
+    from interceptor.names import Family
+    from interceptor.sheets.sheet import Sheet
+
+SOURCES: tuple[click.Parameter, ...] = (
+    click.Option(["--live"], is_flag=True, help="look at what --netns holds now, of anybody"),
+    click.Option(
+        ["--file", "files"],
+        multiple=True,
+        metavar="DUMP",
+        help="look at what iptables-save, ip6tables-save or nft list ruleset printed; again for "
+        "another one beside it",
+    ),
+)
+
+
+class Looked(NamedTuple):
+    """Rules, and what is wanted of them."""
+
+    subject: Subject
+    intent: Intent
+    config: Config
+
+
+def look(session: Session, *, is_live: bool, files: tuple[str, ...]) -> Looked:
+    """Give the rules a command is about; without a word, those that the settings mean.
+
+    Raises:
+        InterceptorError: they cannot be had.
+    """
+    if is_live and files:
+        raise UsageError("--live and --file name two rulesets", hint="give one of them")
+    if is_live:
+        with session.site(shared=True) as site:
+            policy = session.policy(site)
+            subject = live(site, session.place, _families(policy.config))
+        return _looked(subject, policy.config, policy.sheet)
+    session.enter_namespace()
+    if files:
+        return _looked(from_files(files, _families(session.config)), session.config, session.sheet)
+    subject = configured(session.config, session.sheet, host.observe(session.config))
+    return _looked(subject, session.config, session.sheet)
+
+
+def _looked(subject: Subject, config: Config, sheet: Sheet) -> Looked:
+    intent = intent_of(config, sheet, host.observe(config))
+    return Looked(subject, intent, intent.config)
+
+
+def _families(config: Config) -> tuple[Family, ...]:
+    """Give the families that were asked for; none if that was left open."""
+    if config.ip_families is FamilyChoice.AUTO:
+        return ()
+    return family_of(config, host.observe(config)).members

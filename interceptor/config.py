@@ -109,6 +109,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     timeout: float
     output: Output
     dry_run: bool
+    unproven: bool
     verify: bool
     debug: bool
 

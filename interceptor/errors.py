@@ -7,6 +7,7 @@
     │   ├── ConfigError               a setting: names the key and where its value came from
     │   ├── SheetError                a sheet: names file and line
     │   ├── RulesetError              rules that do not close or that a renderer cannot say
+    │   ├── UnprovenError             rules that do not do what the settings want
     │   └── NetnsError                the path given is no network namespace
     ├── HostError           exit 4    this host cannot: names what is missing
     ├── ParseError          exit 1    a dump that is not what its tool prints
@@ -87,6 +88,12 @@ class RulesetError(UsageError):
     """Rules that do not close, or that the chosen kernel language cannot express."""
 
     usual_hint = "mend the sheet they come from; rules/README.md says how one is written"
+
+
+class UnprovenError(UsageError):
+    """Rules about to be installed that do not do, for some packet, what the settings want."""
+
+    usual_hint = "interceptor prove shows the packets; --unproven installs the rules all the same"
 
 
 class NetnsError(UsageError):

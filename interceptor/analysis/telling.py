@@ -62,18 +62,6 @@ def packet_facts(packet: Packet) -> dict[str, object]:
     }
 
 
-def visit_words(visit: Visit) -> tuple[str, str, str, str]:
-    """Give a rule that was met: hook, place, why or words, and what it does."""
-    why = visit.rule.why or visit.rule.text
-    does = action_words(visit.rule.action)
-    return (
-        str(visit.hook),
-        f"{visit.table} {visit.chain} {visit.number}",
-        why,
-        f"{does}, if it matches" if visit.is_unsure else does,
-    )
-
-
 def visit_facts(visit: Visit) -> dict[str, object]:
     """Give a rule that was met, for JSON."""
     return {
@@ -121,8 +109,13 @@ def action_words(action: model.Action) -> str:
 
 
 def reason(path: tuple[Visit, ...]) -> str:
-    """Give the why of the rule that decided: the last that is no mere way there."""
-    for visit in reversed(path):
+    """Give the why of the rule that decided: the last at its hook that is no mere way there."""
+    ends = [v for v in path if isinstance(v.rule.action, _DECIDING)]
+    hook = (ends or [*path[:1]])[-1].hook if path else None
+    for visit in reversed([v for v in path if v.hook is hook]):
         if visit.rule.why and not isinstance(visit.rule.action, model.Redirect | model.TProxy):
             return visit.rule.why
     return ""
+
+
+_DECIDING = (model.Redirect, model.TProxy, model.Drop, model.Reject, model.TranslateDestination)

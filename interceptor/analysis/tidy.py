@@ -42,7 +42,10 @@ def _rule(
     at: RuleAt = id(table), chain.name, number
     if any(reach.matching.get(at, NO) != NO for reach in reaches):
         return
+    rule = chain.rules[number - 1]
+    said = rule.why or rule.text
     place = f"{table.family} {table.name} {chain.name} rule {number}"
+    place += f' "{said}"' if said else ""
     takers = sorted({n for reach in reaches for n in _takers(reach, chain, at)})
     if takers:
         listed = ", ".join(map(str, takers))

@@ -14,13 +14,13 @@ from interceptor.analysis.telling import (
     packet_words,
     reason,
     visit_facts,
-    visit_words,
 )
 from interceptor.analysis.trace import trace
 from interceptor.cli.exits import DONE, FOUND
 from interceptor.cli.packet_options import OPTIONS, packet_of
 from interceptor.cli.session import command
 from interceptor.cli.subjects import SOURCES, look
+from interceptor.cli.walked import path_lines
 from interceptor.names import FAMILY_NAMES
 from interceptor.settings import Scope
 
@@ -88,16 +88,7 @@ def _lines(origin: str, legs: tuple[Leg, ...]) -> list[str]:
             f"{leg.maker} -> {leg.target}: {leg.walk.fate}" + (f" ({why})" if why else ""),
             f"  {packet_words(leg.packet)}",
         ]
-        rows = [visit_words(visit) for visit in leg.walk.path]
-        widths = [max((len(row[n]) for row in rows), default=0) for n in range(3)]
-        lines += [
-            "  "
-            + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False))
-            + f"  {row[3]}"
-            for row in rows
-        ]
-        if not rows:
-            lines.append("  no rule matches it")
+        lines += path_lines(leg.walk.path)
     return lines
 
 

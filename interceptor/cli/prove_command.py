@@ -8,10 +8,11 @@ import click
 
 from interceptor.analysis.properties import Property
 from interceptor.analysis.prove import prove
-from interceptor.analysis.telling import packet_facts, packet_words, visit_facts, visit_words
+from interceptor.analysis.telling import packet_facts, packet_words, visit_facts
 from interceptor.cli.exits import DONE, FOUND
 from interceptor.cli.session import command
 from interceptor.cli.subjects import SOURCES, look
+from interceptor.cli.walked import path_lines
 from interceptor.names import FAMILY_NAMES
 from interceptor.settings import Scope
 
@@ -93,10 +94,7 @@ def _lines(violation: Violation) -> list[str]:
     lines = [f"{violation.property}: {f'{where}: ' if where else ''}{violation.says}"]
     if violation.packet is not None:
         lines.append(f"  {packet_words(violation.packet)}: {violation.found}")
-        rows = [visit_words(visit) for visit in violation.path]
-        lines += [f"  {hook} {place}: {does}  {why}" for hook, place, why, does in rows]
-        if not rows:
-            lines.append("  no rule matches it")
+        lines += path_lines(violation.path)
     return lines
 
 

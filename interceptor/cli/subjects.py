@@ -8,7 +8,8 @@ import click
 
 from interceptor.config import FamilyChoice
 from interceptor.errors import UsageError
-from interceptor.operations.subject import Subject, configured, from_files, intent_of, live
+from interceptor.operations.intended import intent_of
+from interceptor.operations.subject import Subject, configured, from_files, live
 from interceptor.sheets.build import family_of
 from interceptor.system import host
 

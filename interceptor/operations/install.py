@@ -11,7 +11,7 @@ from interceptor.backends.drift import Kind
 from interceptor.backends.interface import Wanted
 from interceptor.backends.overtake import overtaking
 from interceptor.backends.shadow import fingerprint
-from interceptor.errors import HostError
+from interceptor.errors import HostError, UnprovenError
 from interceptor.model import Ruleset
 from interceptor.operations.site import check_families
 from interceptor.operations.transaction import Change, apply
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from interceptor.backends.drift import Finding
     from interceptor.backends.step import Step
     from interceptor.config import Config
+    from interceptor.facts import HostFacts
     from interceptor.names import Family
     from interceptor.operations.site import Site
     from interceptor.sheets.sheet import Sheet
@@ -78,6 +79,8 @@ def install(
         try:
             warning = check_families(site.backend(name), family)
             main, removals = _changes(site, sheet, name, ruleset, record, anew=anew)
+            if not config.unproven:
+                _refuse_unproven(config, sheet, here, ruleset, main)
             before, after = _routing(site, ruleset)
             changes = [before, main, *removals, after]
             if config.dry_run:
@@ -100,6 +103,29 @@ def install(
             (warning,) if warning else (),
         )
     raise _none_works(names, errors)
+
+
+def _refuse_unproven(
+    config: Config, sheet: Sheet, here: HostFacts, policy: Ruleset, change: Change
+) -> None:
+    """Refuse rules that do not do what the settings want.
+
+    Raises:
+        UnprovenError: with the first packet for which they do not.
+    """
+    from interceptor.analysis.proof import Rules
+    from interceptor.analysis.prove import prove
+    from interceptor.analysis.telling import packet_words
+    from interceptor.operations.intended import intent_of
+
+    lowered, language = without_record(change.wanted.ruleset), change.backend.name.split("-")[0]
+    rules = Rules(lowered, family_of(config, here).members, language, policy=policy)
+    violations = prove(rules, intent_of(config, sheet, here))
+    if violations:
+        first = violations[0]
+        packet = f", as for {packet_words(first.packet)}" if first.packet else ""
+        more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
+        raise UnprovenError(f"{first.property}: {first.says}{packet}{more}")
 
 
 def _none_works(names: list[str], errors: list[HostError]) -> HostError:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from interceptor.analysis.intent import Intent
 from interceptor.analysis.proof import Rules
 from interceptor.config import BackendChoice
 from interceptor.errors import ParseError
@@ -17,8 +16,6 @@ from interceptor.operations.select import IPTABLES_LEGACY, IPTABLES_NFT, NFTABLE
 from interceptor.parse import dump
 from interceptor.render import iptables, nftables
 from interceptor.sheets.build import build, family_of
-from interceptor.sheets.vocabulary import Vocabulary
-from interceptor.values import Networks, Ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,22 +34,6 @@ class Subject(msgspec.Struct, frozen=True):
 
     rules: Rules
     origin: str
-
-
-def intent_of(config: Config, sheet: Sheet, facts: HostFacts) -> Intent:
-    """Give what a configuration wants, of the dialect it is in.
-
-    Raises:
-        ConfigError: an account name that this host does not know.
-        SheetError: a set of the sheet that makes no sense.
-    """
-    config = config.with_accounts(facts.users, facts.groups)
-    vocabulary = Vocabulary.of(config, sheet, facts, family_of(config, facts))
-    kept = vocabulary.value("kept_ports") if "kept_ports" in sheet.sets.ports else Ports()
-    resolvers = vocabulary.value("captured_resolvers")
-    if not (isinstance(kept, Ports) and isinstance(resolvers, Networks)):
-        raise TypeError(kept, resolvers)
-    return Intent(config, resolvers, kept)
 
 
 def configured(config: Config, sheet: Sheet, facts: HostFacts) -> Subject:

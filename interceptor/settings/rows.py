@@ -267,6 +267,14 @@ ROWS = (
         scope=Scope.INSTALL,
     ),
     Setting(
+        name="unproven",
+        default="false",
+        parse=parse_switch,
+        metavar="",
+        help="install rules also if they do not do what the settings want, see prove",
+        scope=Scope.INSTALL,
+    ),
+    Setting(
         name="verify",
         default="false",
         parse=parse_switch,

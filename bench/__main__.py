@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 
-from bench import connections, install, legacy, startup
+from bench import analysis, connections, install, legacy, startup
 
 _ROUNDS = 15
 _SLOW_ROUNDS = 5
@@ -24,6 +24,8 @@ def main() -> None:
     install.bench(_ROUNDS)
     install.bench_many_networks(_SLOW_ROUNDS)
     connections.bench(_ROUNDS)
+    analysis.bench(_SLOW_ROUNDS)
+    analysis.bench_big_host(_SLOW_ROUNDS)
     startup.bench(_ROUNDS)
     startup.bench_imports()
     legacy.bench(_SLOW_ROUNDS)

@@ -40,17 +40,20 @@ class Change(msgspec.Struct, frozen=True):
     example: Packet
 
 
-def compare(before: Rules, after: Rules) -> list[Change]:
+def compare(
+    before: Rules, after: Rules, check: Callable[[], object] | None = None
+) -> list[Change]:
     """Give all changes, those that both families share once.
 
     Args:
         before: rules.
         after: other rules.
+        check: called now and then; it may raise, to end it.
 
     Raises:
         TooManyError: the two have so little in common that nobody could read the answer.
     """
-    found = [*_Comparison(before, after).changes()]
+    found = [*_Comparison(before, after, check).changes()]
     merged: dict[tuple[Direction, str, str, str], Change] = {}
     for change in found:
         key = change.direction, change.where, change.before, change.after
@@ -64,11 +67,11 @@ def compare(before: Rules, after: Rules) -> list[Change]:
 class _Comparison:
     """Two rulesets as functions over one space."""
 
-    def __init__(self, before: Rules, after: Rules) -> None:
+    def __init__(self, before: Rules, after: Rules, check: Callable[[], object] | None) -> None:
         asked = Asked()
         for rules in (before, after):
             asked.ruleset(rules.ruleset)
-        self._space = Space(asked)
+        self._space = Space(asked, check)
         self._diagrams = self._space.diagrams
         self._before, self._after = before, after
 

@@ -29,6 +29,9 @@ NO, YES = 0, 1
 _BOTTOM = 1 << 30
 """The level of an answer: below every question."""
 
+_CHECKED = 64
+"""Nodes between two calls of ``check``; where there are thousands of atoms, one takes a while."""
+
 Box = tuple[tuple[int, int], ...]
 """Packets by a mask of atoms in some dimensions, in order; in the others anything."""
 
@@ -38,9 +41,11 @@ class Diagrams:
 
     Args:
         sizes: how many atoms each dimension has.
+        check: called now and then while functions are made; it may raise, to end it.
     """
 
-    def __init__(self, sizes: Iterable[int]) -> None:
+    def __init__(self, sizes: Iterable[int], check: Callable[[], object] | None = None) -> None:
+        self._check = check
         self.full = [(1 << size) - 1 for size in sizes]
         self._levels: list[int] = [_BOTTOM, _BOTTOM]
         self._edges: list[Edges] = [(), ()]
@@ -299,6 +304,8 @@ class Diagrams:
         return node
 
     def _new(self, level: int, edges: Edges) -> Node:
+        if self._check is not None and not len(self._levels) % _CHECKED:
+            self._check()
         self._levels.append(level)
         self._edges.append(edges)
         return len(self._levels) - 1

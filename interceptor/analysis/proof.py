@@ -14,6 +14,8 @@ from interceptor.analysis.space import Asked, Dimension, Space
 from interceptor.analysis.walk import Visit, walk_received, walk_sent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from interceptor import model
     from interceptor.analysis.diagram import Node
     from interceptor.analysis.intent import Case
@@ -57,14 +59,16 @@ class Rules(msgspec.Struct, frozen=True):
 class Ground:
     """Rules and an intent as functions over one space, of the first packets of connections."""
 
-    def __init__(self, rules: Rules, intent: Intent) -> None:
+    def __init__(
+        self, rules: Rules, intent: Intent, check: Callable[[], object] | None = None
+    ) -> None:
         self.rules, self.intent = rules, intent
         asked = Asked()
         asked.ruleset(rules.ruleset)
         if rules.policy is not None:
             asked.ruleset(rules.policy)
         intent.ask(asked)
-        self.space = Space(asked)
+        self.space = Space(asked, check)
         self.diagrams = self.space.diagrams
         self.wanted = {family: Wanted(intent, self.space, family) for family in rules.families}
         ways = [(family, direction) for family in rules.families for direction in DIRECTIONS]

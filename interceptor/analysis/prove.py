@@ -20,9 +20,17 @@ if TYPE_CHECKING:
     from interceptor.analysis.intent import Intent
 
 
-def prove(rules: Rules, intent: Intent) -> tuple[Violation, ...]:
-    """Give every violation of every property, a property's together."""
-    ground = Ground(rules, intent)
+def prove(
+    rules: Rules, intent: Intent, check: Callable[[], object] | None = None
+) -> tuple[Violation, ...]:
+    """Give every violation of every property, a property's together.
+
+    Args:
+        rules: what is proven.
+        intent: what is wanted.
+        check: called now and then; it may raise, to end it.
+    """
+    ground = Ground(rules, intent, check)
     found = [
         *_intent_violations(ground),
         *ids_violations(ground),

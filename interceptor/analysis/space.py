@@ -14,7 +14,7 @@ from interceptor.names import LOOPBACK_INTERFACE, Family
 from interceptor.values import FULL_MASK, Ids, Networks, Ports
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from interceptor.analysis.packet import Address, Packet
     from interceptor.values import Interfaces, Marks
@@ -146,9 +146,14 @@ class Asked:
 
 
 class Space:
-    """All packets, as far as what is asked tells them apart."""
+    """All packets, as far as what is asked tells them apart.
 
-    def __init__(self, asked: Asked) -> None:
+    Args:
+        asked: what is asked.
+        check: see ``Diagrams``.
+    """
+
+    def __init__(self, asked: Asked, check: Callable[[], object] | None = None) -> None:
         self.protocols = Words(asked.protocols, OTHER)
         self.interfaces = InterfaceNames(asked.interfaces, (LOOPBACK_INTERFACE,))
         none = ((NO_SOCKET, NO_SOCKET),)
@@ -168,7 +173,7 @@ class Space:
         self.ports = {
             level: Numbers(0, Ports.HIGHEST, sets) for level, sets in asked.ports.items()
         }
-        self.diagrams = Diagrams(self._size(level) for level in Dimension)
+        self.diagrams = Diagrams(map(self._size, Dimension), check)
 
     def _size(self, level: Dimension) -> int:
         return 2 if level is Dimension.SOCKET else self._part(level).size

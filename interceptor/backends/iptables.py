@@ -181,7 +181,7 @@ class IptablesBackend:
             text = libiptc.dump(family, deadline)
             if text is not None:
                 return text
-        argv = [self._need(family, "save")]
+        argv = [self._need(family, "save"), "-c"]
         outcome = run(argv, deadline, environment=self._environment())
         if outcome.returncode != 0:
             raise failure(argv, "", outcome)

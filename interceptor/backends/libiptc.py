@@ -59,7 +59,8 @@ def _table(kind: Any, name: str) -> Iterator[str]:
         yield f":{chain.name} {policy} [0:0]"
     for chain in chains:
         for rule in chain.rules:
-            yield f"-A {chain.name} {' '.join(_words(rule))}"
+            packets, size = rule.get_counters()
+            yield f"[{packets}:{size}] -A {chain.name} {' '.join(_words(rule))}"
     yield "COMMIT"
 
 

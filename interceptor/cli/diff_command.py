@@ -34,7 +34,8 @@ def run(session: Session, before: str, after: str) -> int:
     """
     subjects = [_subject(session, text) for text in (before, after)]
     try:
-        changes = compare(*(subject.rules for subject in subjects))
+        rules, others = (subject.rules for subject in subjects)
+        changes = compare(rules, others, session.in_time("comparing"))
     except TooManyError:
         raise InterceptorError(
             "the two have so little in common that the list would be of no use",

@@ -30,6 +30,7 @@ COMMANDS = {
     "explain": "Say what becomes of one connection, and why, rule by rule.",
     "prove": "Prove of all packets that rules do what the settings want.",
     "diff": "Say which traffic fares otherwise under other rules.",
+    "graph": "Draw the chains and a packet's way through them.",
     "render": "Print the rules as text for a kernel tool.",
     "sheets": "List the dialects, or show the rows of one.",
     "istio-iptables": "Do what istio-iptables does, with its flags and environment.",

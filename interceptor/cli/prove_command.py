@@ -35,9 +35,8 @@ def run(
     """
     looked = look(session, is_live=live, files=files)
     wanted = [Property(name) for name in properties] or [*Property]
-    violations = [
-        one for one in prove(looked.subject.rules, looked.intent) if one.property in wanted
-    ]
+    found = prove(looked.subject.rules, looked.intent, session.in_time("proving"))
+    violations = [one for one in found if one.property in wanted]
     facts = {
         "origin": looked.subject.origin,
         "families": [FAMILY_NAMES[f] for f in looked.subject.rules.families],

@@ -72,6 +72,10 @@ class Session:
         """The namespace in words."""
         return self.config.netns if self.config.is_elsewhere else "this network namespace"
 
+    def in_time(self, doing: str) -> Callable[[], object]:
+        """Give a function that raises ``DeadlineError`` once ``--timeout`` is over."""
+        return lambda: self.deadline.remaining(doing)
+
     def policy(self, site: Site) -> Policy:
         """Give the policy to compare with: what this run says, else what was recorded."""
         from interceptor.operations.policy import installed_policy

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from interceptor.analysis.telling import action_words
 from interceptor.errors import RulesetError
-from interceptor.names import Family
-from interceptor.render import iptables
+from interceptor.names import PRIORITIES
+from interceptor.render import iptables, nftables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,9 +37,10 @@ def _cells(visit: Visit) -> tuple[str, str, str, str]:
 
 
 def _words(visit: Visit) -> str:
-    """Write a rule without a why as iptables would, if that has words for it."""
-    family = Family.IP6 if visit.family is Family.IP6 else Family.IP
+    """Write a rule without a why as the tool of its table would, if that has words for it."""
     try:
-        return iptables.words(visit.rule, family)
+        if visit.table in PRIORITIES:
+            return iptables.words(visit.rule, visit.family)
+        return nftables.words(visit.rule).replace(" counter", "")
     except RulesetError:
         return ""

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 class Rule(msgspec.Struct, frozen=True, eq=False):
     """If all matches hold, do the action; ``why`` is the comment in the kernel's listing.
 
-    ``text`` is the line a rule was read from, and no part of its meaning. ``only`` names the
-    language the rule is for, ``iptables`` or ``nftables``, where a dialect has it in one alone.
+    ``text`` is the line a rule was read from, and ``counted`` the packets and bytes it had matched
+    by then; they are no part of its meaning. ``only`` names the language the rule is for,
+    ``iptables`` or ``nftables``, where a dialect has it in one alone.
     """
 
     matches: tuple[Match, ...] = ()
@@ -31,6 +32,7 @@ class Rule(msgspec.Struct, frozen=True, eq=False):
     why: str = ""
     text: str = ""
     only: str = ""
+    counted: tuple[int, int] | None = None
 
     @property
     def meaning(self) -> tuple[frozenset[Match], Action, str]:

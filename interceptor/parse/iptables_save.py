@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
 from interceptor.errors import ParseError
 from interceptor.model import Base, Chain, Rule, Ruleset, Table
 from interceptor.names import PRIORITIES, Family, builtin_type
@@ -13,7 +15,9 @@ from interceptor.parse.words import WordReader, tokenize
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_COUNTERS = re.compile(r"^\[\d+:\d+\] ")
+_COUNTERS = re.compile(r"^\[(\d+):(\d+)\] ")
+_Line = tuple[int, str, tuple[int, int] | None]
+"""A rule's place in the dump, its words, and what it has counted."""
 _BOM = "\ufeff"
 """What editors of another system put before a text."""
 _QUOTE = re.compile(r'(?<!\\)(?:\\\\)*"')
@@ -96,7 +100,7 @@ class _TableReader:
         self._family = family
         self._hooks = {hook.upper(): hook for hook in PRIORITIES.get(name, {})}
         self._policies: dict[str, str] = {}
-        self._lines: dict[str, list[tuple[int, str]]] = {}
+        self._lines: dict[str, list[_Line]] = {}
 
     def line(self, number: int, line: str) -> None:
         if line.startswith(":"):
@@ -109,13 +113,16 @@ class _TableReader:
             self._policies[chain] = policy
             self._lines.setdefault(chain, [])
             return
-        words = _COUNTERS.sub("", line) if line.startswith("[") else line
+        counted: tuple[int, int] | None = None
+        words = line
+        if found := _COUNTERS.match(line):
+            words, counted = line[found.end() :], (int(found[1]), int(found[2]))
         if not words.startswith("-A "):
             raise ValueError("it is no rule and no chain")
         chain, _, rule = words[3:].partition(" ")
         if chain not in self._lines:
             raise ValueError(f"chain {chain!r} was not declared")
-        self._lines[chain].append((number, rule))
+        self._lines[chain].append((number, rule, counted))
 
     def table(self) -> Table:
         return Table(
@@ -127,9 +134,10 @@ class _TableReader:
             ),
         )
 
-    def _rule(self, number: int, line: str) -> Rule:
+    def _rule(self, number: int, line: str, counted: tuple[int, int] | None) -> Rule:
         try:
-            return WordReader(tokenize(line), self._lines).read(line)
+            rule = WordReader(tokenize(line), self._lines).read(line)
+            return rule if counted is None else msgspec.structs.replace(rule, counted=counted)
         except ValueError as error:
             raise _fault(number, line, error) from None
 

@@ -108,11 +108,24 @@ class _Listing:
             if not isinstance(statements, list):
                 raise TypeError
             is_inet = table[0] == Family.INET
-            return unfold(statements, self._sets[table], why, is_inet=is_inet)
+            rules = unfold(statements, self._sets[table], why, is_inet=is_inet)
+            counted = _counted(statements)
+            if counted is None:
+                return rules
+            return tuple(msgspec.structs.replace(rule, counted=counted) for rule in rules)
         except BAD_SHAPES:
             words = plain(statements)
             unread = (model.Unreadable(words),)
             return (model.Rule(unread, model.UnreadableAction(words), why, words),)
+
+
+def _counted(statements: list[Any]) -> tuple[int, int] | None:
+    """Give the packets and bytes of a rule's counter."""
+    for statement in statements:
+        match statement:
+            case {"counter": {"packets": int(packets), "bytes": int(size)}}:
+                return packets, size
+    return None
 
 
 def _name(body: Json, key: str) -> str:

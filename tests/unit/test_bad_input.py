@@ -115,7 +115,8 @@ _COMMAND_LINES = [
     Bad("install --family ip6", "has no option --family: it is one of render", "install --help"),
     Bad(
         "uninstall --inbound-port 3",
-        "has no option --inbound-port: it is one of check, install, status, verify, render, c",
+        "has no option --inbound-port: it is one of check, install, status, verify, explain, "
+        "prove, diff, graph, render",
     ),
     Bad(
         "--netns /run/netns/x status",

@@ -59,6 +59,7 @@ def test_install_imports_only_its_backend(pod: Pod, path: RulePath) -> None:
     assert not loaded & _HEAVY
     assert "interceptor.backends.failures" not in loaded
     assert "interceptor.verify.run" not in loaded
+    assert not [name for name in loaded if name.startswith("interceptor.render.graph")]
     if path is NFTABLES:
         assert "interceptor.backends.iptables" not in loaded
-    assert len([name for name in loaded if name.startswith("interceptor")]) <= 80
+    assert len([name for name in loaded if name.startswith("interceptor")]) <= 105

@@ -14,6 +14,7 @@ from interceptor.model import Ruleset, Table
 from interceptor.names import Family
 from interceptor.operations.select import IPTABLES_LEGACY, IPTABLES_NFT, NFTABLES
 from interceptor.parse import dump
+from interceptor.record import without_record
 from interceptor.render import iptables, nftables
 from interceptor.sheets.build import build, family_of
 
@@ -113,5 +114,6 @@ def _dumped(ruleset: Ruleset, families: tuple[Family, ...], *, has_routing: bool
         if any(chain.rules for chain in table.chains)
         for family in table.family.members
     }
+    kept = msgspec.structs.replace(ruleset, tables=without_record(ruleset).tables)
     chosen = families or tuple(f for f in Family.INET.members if f in there) or (Family.IP,)
-    return Rules(ruleset, chosen, has_routing=has_routing)
+    return Rules(kept, chosen, has_routing=has_routing)

@@ -17,16 +17,21 @@ import interceptor.cli.main, interceptor.cli.install_command
 from interceptor.config import BackendChoice
 from interceptor.facts import HostFacts
 from interceptor.layers import DEFAULTS, Layer, resolve
-from interceptor.operations.subject import configured
+from interceptor.render import nftables
 from interceptor.sheets import loader
+from interceptor.sheets.build import build, family_of
 sheet = loader.load("sidecar")
 config = resolve([DEFAULTS, Layer({SETTINGS}, str)]).config
 facts = HostFacts()
-rules = configured(config, sheet, facts).rules
+policy = build(sheet, config, facts)
+lowered = nftables.lower(policy, sheet.dialect)
 start = time.perf_counter()
+from interceptor.analysis.proof import Rules
 from interceptor.analysis.prove import prove
+from interceptor.analysis.telling import packet_words
 from interceptor.operations.intended import intent_of
 loaded = time.perf_counter()
+rules = Rules(lowered, family_of(config, facts).members, "nftables", policy=policy)
 assert not prove(rules, intent_of(config, sheet, facts))
 print((loaded - start) * 1e3, (time.perf_counter() - loaded) * 1e3)
 """

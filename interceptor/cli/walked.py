@@ -41,6 +41,6 @@ def _words(visit: Visit) -> str:
     try:
         if visit.table in PRIORITIES:
             return iptables.words(visit.rule, visit.family)
-        return nftables.words(visit.rule).replace(" counter", "")
+        return nftables.words(visit.rule).replace("counter ", "")
     except RulesetError:
         return ""

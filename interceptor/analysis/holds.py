@@ -30,6 +30,8 @@ def holds_all(
     """Whether all matches hold; ``None`` if that hangs on one that cannot be told."""
     is_sure = True
     for match in matches:
+        if isinstance(match, model.Aside):
+            continue
         held = None if _FIELDS.get(type(match)) in unknown else _holds(match, packet, place)
         if held is False:
             return False

@@ -217,6 +217,8 @@ class Space:
 
     def _plain(self, match: model.Match, family: Family) -> tuple[Dimension, int] | bool | None:
         match match:
+            case model.Aside():
+                return True
             case model.FamilyIs(wanted):
                 return wanted is family
             case model.InInterface(interfaces):

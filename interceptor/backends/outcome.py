@@ -218,6 +218,8 @@ class Judge:
             case model.TcpFlags(mask, flags):
                 begins = flags == tuple(flag for flag in mask if flag == "SYN")
                 return True if begins != match.negated else None
+            case model.Aside():
+                return True
             case model.ForeignMatch(words) if nft_statement.is_json(words):
                 return self._holds_in_json(words)
         return None

@@ -33,6 +33,7 @@ from interceptor.model.actions import (
 from interceptor.model.matches import (
     STATES,
     TCP_FLAGS,
+    Aside,
     ConnectionMark,
     ConnectionState,
     Destination,
@@ -86,6 +87,7 @@ __all__ = [
     "TCP_FLAGS",
     "Accept",
     "Action",
+    "Aside",
     "Base",
     "Chain",
     "ConnectionMark",

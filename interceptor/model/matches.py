@@ -129,6 +129,10 @@ class Unreadable(ForeignMatch, frozen=True):
     """A condition in words nobody here understands."""
 
 
+class Aside(ForeignMatch, frozen=True):
+    """It asks for nothing: something is told or counted before the rule's action."""
+
+
 class SourceIsLocal(ForeignMatch, frozen=True):
     """Its source is an address of this host."""
 

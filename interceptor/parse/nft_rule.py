@@ -125,7 +125,8 @@ class _Unfolding:
                     # What was true of it before is not true of it now.
                     self._unread(rest, held)
                     return
-                self._emit(held, action)
+                self._emit(_beside(held, idle), action)
+                idle.clear()
                 is_over = True
                 if not goes_on:
                     return
@@ -161,7 +162,7 @@ class _Unfolding:
             case {"tproxy": {"port": int(port), **more}}, model.SetMark(number) if not (
                 more.keys() - {"family"}
             ):
-                self._emit(held, model.TProxy(port, number))
+                self._emit(_beside(held, rest), model.TProxy(port, number))
                 return
         self._unread(rest, held)
 
@@ -246,6 +247,16 @@ class _Unfolding:
             )
             text = self._written() if is_foreign else ""
             self.rules.append(model.Rule(tuple(matches), action, self._why, text))
+
+
+def _beside(held: _Held, statements: list[Any]) -> _Held:
+    """Keep with a rule what it tells somebody on the way: without it, it is another rule."""
+    told = [one for one in statements if nft_action.is_note(one) and one != {"continue": None}]
+    if not told:
+        return held
+    beside = _Held(held.ways, held.families)
+    beside.pending = [*held.pending, model.Aside(words(told))]
+    return beside
 
 
 def _is_among(key: Any, values: list[Any]) -> Any:

@@ -195,6 +195,7 @@ _ORDER: tuple[type[model.Match], ...] = (
     model.TransparentSocket,
     model.SourceIsLocal,
     model.DestinationIsLocal,
+    model.Aside,
     model.Unreadable,
 )
 

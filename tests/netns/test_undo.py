@@ -142,7 +142,7 @@ def test_two_calls_come_back_on_both_sides_of_a_foreign_rule(pod: Pod, tmp_path:
         'INTERCEPTOR_TWO_A = [{ match = "-p tcp", action = "-j ACCEPT", why = "all" }]\n'
     )
     flags = (*IPTABLES_NFT.flags, "--ip-families", "dual")
-    done_well("install", "--sheet", str(sheet), *flags, namespace=pod.pod)
+    done_well("install", "--sheet", str(sheet), "--unproven", *flags, namespace=pod.pod)
     rule = ("-p", "tcp", "--dport", "9", "-j", "ACCEPT")
     pod.pod.run("iptables-nft", "-t", "nat", "-I", "OUTPUT", "2", *rule)
     before = dump(pod.pod)

@@ -58,7 +58,7 @@ def test_bare_commands_know_it_again(
     sheet = tmp_path / "mine.toml"
     sheet.write_text(_HEAD + _CHAINS[tables])
     before = dump(pod.pod)
-    flags = ("--sheet", str(sheet), *rule_path.flags)
+    flags = ("--sheet", str(sheet), "--unproven", *rule_path.flags)
     done_well("install", *flags, "--ip-families", "dual", namespace=pod.pod)
     assert "INTERCEPTOR_MINE" in dump(pod.pod).upper().replace("-", "_")
     again = done_well(
@@ -85,7 +85,7 @@ def test_from_one_sheet_to_another(pod: Pod, rule_path: RulePath, tmp_path: Path
     before = dump(pod.pod)
     done_well("install", *rule_path.flags, namespace=pod.pod)
     sidecar = dump(pod.pod)
-    done_well("install", "--sheet", str(sheet), *rule_path.flags, namespace=pod.pod)
+    done_well("install", "--sheet", str(sheet), "--unproven", *rule_path.flags, namespace=pod.pod)
     assert "redirect" not in dump(pod.pod).lower()
     done_well("install", *rule_path.flags, namespace=pod.pod)
     assert by_chain(dump(pod.pod)) == by_chain(sidecar)

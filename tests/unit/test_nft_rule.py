@@ -13,6 +13,7 @@ from interceptor.errors import ParseError
 from interceptor.model import (
     Accept,
     Action,
+    Aside,
     ConnectionState,
     Continue,
     Destination,
@@ -149,7 +150,10 @@ _CASES: dict[str, tuple[list[Statement], list[tuple[set[Match], Action]]]] = {
             )
         ],
     ),
-    "a log before a verdict": ([_LOG, _DROP], [(set(), Drop())]),
+    "a log before a verdict": (
+        [_LOG, _DROP],
+        [({Aside('[{"log":{"prefix":"x"}}]')}, Drop())],
+    ),
     "a log alone": ([_LOG], [(set(), Note('[{"log":{"prefix":"x"}}]'))]),
     "a limit": (
         [_LIMIT, _DROP],

@@ -309,6 +309,8 @@ class _Chains:
                 for level in (Dimension.MARK, Dimension.CONNECTION_MARK):
                     rest = self._flow.forgotten(rest, level, because)
                 return rest
+            case model.SetZone() | model.NoTrack() if self._place.is_tracked:
+                return rest
             case model.SetZone(zone):
                 return diagrams.mapped(rest, _in_zone(zone))
             case model.NoTrack():

@@ -32,7 +32,10 @@ class Place(NamedTuple):
 
     @property
     def is_tracked(self) -> bool:
-        """Whether conntrack has seen the packet."""
+        """Whether conntrack has seen the packet; then its zone stays, and so does its connection.
+
+        xt_CT.c, nft_ct.c: what sets a zone, or says not to track, leaves such a packet alone.
+        """
         return self.again or self.priority > CONNTRACK_PRIORITY or self.hook not in _FIRST
 
     @property

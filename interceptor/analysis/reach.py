@@ -181,6 +181,8 @@ class _Walker:
                 return diagrams.anywhere(packets, (mark, connection))
             case model.SetZone():
                 return packets
+            case model.NoTrack() if self._place.is_tracked:
+                return packets
             case model.NoTrack():
                 return self._with(packets, Dimension.STATE, space.states.atom("UNTRACKED"))
 

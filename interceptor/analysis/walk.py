@@ -343,9 +343,10 @@ class _Chains:
             case model.MixMarks():
                 run.forget("mark", "connection_mark")
             case model.SetZone(zone):
-                if packet.zone is None:
+                if packet.zone is None and not self._place.is_tracked:
                     run.change(zone=zone)
             case model.NoTrack():
-                run.change(state="UNTRACKED")
+                if not self._place.is_tracked:
+                    run.change(state="UNTRACKED")
             case _:
                 assert_never(action)

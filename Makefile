@@ -3,7 +3,7 @@
 SHELL := /bin/bash -euo pipefail
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format bench readme lock clean
+.PHONY: help setup demo test test-long lint format bench readme lock clean
 
 # Debian's own, so that python3-bpfcc, which PyPI does not have, can be imported.
 PYTHON ?= /usr/bin/python3
@@ -12,6 +12,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-inp
 # One worker a core: tests start many processes, each of which wants one.
 WORKERS ?= $(shell nproc)
 TESTS ?= tests
+PACKETS ?= 100000
+# Another every time; what disagrees is printed with it.
+SEED ?= $(shell date +%s)
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -23,6 +26,10 @@ demo: setup ## the main job on a real Envoy, in namespaces made for it (root)
 
 test: setup ## the whole suite (root)
 	$(BIN)/pytest -n $(WORKERS) --no-skips $(TESTS)
+
+test-long: setup ## many random packets, foretold and sent; SEED=... does others (root)
+	DIFFERENTIAL_PACKETS=$(PACKETS) DIFFERENTIAL_SEED=$(SEED) \
+	  $(BIN)/pytest -n $(WORKERS) --no-skips tests/contract/test_differential.py
 
 lint: setup ## ruff, mypy, and whether the README shows what the program prints
 	$(BIN)/ruff check

@@ -33,7 +33,7 @@ def run(
     Exit code 3 means that a property does not hold, or that nobody can tell because rules on the
     way cannot be read.
     """
-    looked = look(session, is_live=live, files=files)
+    looked = look(session, is_live=live, files=files, for_proof=True)
     wanted = [Property(name) for name in properties] or [*Property]
     found = prove(looked.subject.rules, looked.intent, session.in_time("proving"))
     violations = [one for one in found if one.property in wanted]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from interceptor.config import FamilyChoice
-from interceptor.errors import UsageError
+from interceptor.errors import ConfigError, UsageError
 from interceptor.operations.intended import intent_of
 from interceptor.operations.subject import Subject, configured, from_files, live
 from interceptor.sheets.build import family_of
@@ -40,8 +40,13 @@ class Looked(NamedTuple):
     config: Config
 
 
-def look(session: Session, *, is_live: bool, files: tuple[str, ...]) -> Looked:
+def look(
+    session: Session, *, is_live: bool, files: tuple[str, ...], for_proof: bool = False
+) -> Looked:
     """Give the rules a command is about; without a word, those that the settings mean.
+
+    What is wanted of live rules is what was recorded when they were installed. Where nobody knows,
+    the settings of this run will do, but not ``for_proof``.
 
     Raises:
         InterceptorError: they cannot be had.
@@ -50,9 +55,15 @@ def look(session: Session, *, is_live: bool, files: tuple[str, ...]) -> Looked:
         raise UsageError("--live and --file name two rulesets", hint="give one of them")
     if is_live:
         with session.site(shared=True) as site:
-            policy = session.policy(site)
-            subject = live(site, session.place, _families(policy.config))
-        return _looked(subject, policy.config, policy.sheet)
+            try:
+                policy = session.policy(site)
+                config, sheet = policy.config, policy.sheet
+            except ConfigError:
+                if for_proof:
+                    raise
+                config, sheet = session.config, session.sheet
+            subject = live(site, session.place, _families(config))
+        return _looked(subject, config, sheet)
     session.enter_namespace()
     if files:
         return _looked(from_files(files, _families(session.config)), session.config, session.sheet)

@@ -97,3 +97,18 @@ def test_install_refuses_what_is_not_proven(pod: Pod, rule_path: RulePath) -> No
     done_well("install", *flags, namespace=pod.pod)
     done_well("uninstall", namespace=pod.pod)
     assert dump(pod.pod) == before
+
+
+def test_a_pod_that_istio_set_up_is_explained(pod: Pod, rule_path: RulePath) -> None:
+    """Nobody recorded what its rules were made from; to explain them that is not needed."""
+    with pod.pod:
+        dialect = ("--native-nftables",) if rule_path.name == "nftables" else ()
+        variant = rule_path.name.removeprefix("iptables-")
+        binary = () if dialect else ("--force-iptables-binary", variant)
+        done_well("istio-iptables", *dialect, *binary, namespace=pod.pod)
+    assert said(pod.pod, *_INBOUND)["fate"] == "redirect to 15006"
+    assert interceptor("prove", "--live", namespace=pod.pod).code == 2
+    proof = said(pod.pod, "prove", "--live", "--sheet", "istio", "--ip-families", "dual", code=3)
+    holds = {one["id"]: one["holds"] for one in proof["properties"]}
+    assert holds["capture-total"]
+    assert not holds["self-calls"]

@@ -22,11 +22,14 @@ from interceptor.operations.intended import intent_of
 from interceptor.operations.subject import configured
 from interceptor.parse import dump
 from interceptor.render import iptables, nftables
+from interceptor.render.graph.draw import draw
+from interceptor.render.graph.page import page
 from interceptor.sheets.build import build, family_of
 from interceptor.sheets.loader import load
 from interceptor.values import Ids, Interfaces, Networks, Ports
 from tests.lab.cases import CASES
 from tests.properties import strategies
+from tests.properties.test_analysis import Dice
 from tests.unit.common import FACTS, config
 
 if TYPE_CHECKING:
@@ -280,3 +283,15 @@ def test_networks_of_one_family_alone_are_no_difference_of_families() -> None:
     assert Networks.parse(chosen["include_outbound_cidrs"]).ip6 == ()
     for rules in both_forms(**chosen):
         assert proven(rules, **chosen) == ()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_rules_can_be_proven_and_drawn(seed: int) -> None:
+    """Nothing crashes, and every counterexample is one."""
+    for number in range(8):
+        dice = Dice(seed * 100 + number)
+        ruleset = dice.ruleset()
+        for one in proven(Rules(ruleset, (dice.family,), has_routing=False)):
+            if one.packet is not None and not one.is_unknown:
+                assert one.found != one.wanted, one
+        assert page(draw(ruleset)).startswith("<!DOCTYPE html>")

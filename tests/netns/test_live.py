@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.root
 
 _INBOUND = ("explain", "inbound", "--to-port", "8080", "--live")
+_ISTIO = "-p 15001 -z 15006 -u 1337 -m REDIRECT -i * -b * -d 15090,15021,15020"
 _DROPPING = "*filter\n-A INPUT -p tcp --dport 15006 -j DROP\nCOMMIT\n"
 
 
@@ -105,7 +106,7 @@ def test_a_pod_that_istio_set_up_is_explained(pod: Pod, rule_path: RulePath) -> 
         dialect = ("--native-nftables",) if rule_path.name == "nftables" else ()
         variant = rule_path.name.removeprefix("iptables-")
         binary = () if dialect else ("--force-iptables-binary", variant)
-        done_well("istio-iptables", *dialect, *binary, namespace=pod.pod)
+        done_well("istio-iptables", *_ISTIO.split(), *dialect, *binary)
     assert said(pod.pod, *_INBOUND)["fate"] == "redirect to 15006"
     assert interceptor("prove", "--live", namespace=pod.pod).code == 2
     proof = said(pod.pod, "prove", "--live", "--sheet", "istio", "--ip-families", "dual", code=3)

@@ -109,7 +109,7 @@ def test_a_pod_that_istio_set_up_is_explained(pod: Pod, rule_path: RulePath) -> 
         done_well("istio-iptables", *_ISTIO.split(), *dialect, *binary)
     assert said(pod.pod, *_INBOUND)["fate"] == "redirect to 15006"
     assert interceptor("prove", "--live", namespace=pod.pod).code == 2
-    proof = said(pod.pod, "prove", "--live", "--sheet", "istio", "--ip-families", "dual", code=3)
+    proof = said(pod.pod, "prove", "--live", "--sheet", "istio", code=3)
     holds = {one["id"]: one["holds"] for one in proof["properties"]}
     assert holds["capture-total"]
     assert not holds["self-calls"]

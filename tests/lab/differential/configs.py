@@ -44,7 +44,19 @@ def settings(random: Random) -> dict[str, str]:
     if "include_outbound_ports" in chosen and random.random() < 0.7:
         # Where every address is included, it does not matter which ports are.
         chosen["include_outbound_cidrs"] = _networks(random)
+    if chosen.get("mode") == "tproxy" and _outbound(chosen) == _inbound(chosen):
+        # A packet may be handed over and translated as well (see compare); with one port for
+        # both nobody can see which of them brought it there.
+        del chosen["outbound_port" if "outbound_port" in chosen else "inbound_port"]
     return chosen
+
+
+def _outbound(chosen: dict[str, str]) -> str:
+    return chosen.get("outbound_port", "15001")
+
+
+def _inbound(chosen: dict[str, str]) -> str:
+    return chosen.get("inbound_port", "15006")
 
 
 def _ranges(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import msgspec
 
 from interceptor import model
-from interceptor.analysis.diagram import NO, YES, Node
+from interceptor.analysis.diagram import NO, Node
 from interceptor.analysis.packet import (
     LOCALHOST,
     Direct,
@@ -29,7 +29,7 @@ from interceptor.analysis.space import DESTINATIONS, NO_SOCKET, SOURCES, Dimensi
 from interceptor.names import LOOPBACK_INTERFACE, ChainType, Family, Hook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from interceptor.analysis.changes import Changing
     from interceptor.analysis.space import Space
@@ -195,6 +195,39 @@ class Flow:
         return node if found is None else found
 
 
+_ENDING = (
+    model.Accept,
+    model.Drop,
+    model.Reject,
+    model.Return,
+    model.Goto,
+    model.Redirect,
+    model.TProxy,
+)
+"""Actions that are the same whatever rules come after."""
+
+
+class _Group(NamedTuple):
+    """Neighbouring rules that do the same, and differ in one dimension at most."""
+
+    masks: dict[int, int]
+    is_sure: bool
+    action: model.Action
+    because: str
+
+    def joined(self, other: _Group) -> _Group | None:
+        """Give the two as one, if they can be."""
+        if not (self.is_sure and other.is_sure and self.action == other.action):
+            return None
+        if not isinstance(self.action, _ENDING) or self.masks.keys() != other.masks.keys():
+            return None
+        unlike = [k for k, mask in self.masks.items() if other.masks[k] != mask]
+        if len(unlike) > 1:
+            return None
+        masks = {k: mask | other.masks[k] for k, mask in self.masks.items()}
+        return self._replace(masks=masks)
+
+
 class _Chains:
     """The chains of one table, called from one base chain's place."""
 
@@ -243,24 +276,39 @@ class _Chains:
         if found is None:
             self._open.append(name)
             found = after
-            for number in range(len(chain.rules), 0, -1):
-                found = self._rule(chain, number, found, after)
+            for group in self._groups(chain):
+                found = self._group(group, found, after)
             self._open.pop()
             self._known[name, after] = found
         return found
 
-    def _rule(self, chain: model.Chain, number: int, rest: Node, after: Node) -> Node:
-        rule = chain.rules[number - 1]
-        if self._flow.language and rule.only not in ("", self._flow.language):
-            return rest
-        condition, is_sure = condition_of(self._space, rule, self._flow.family, self._place)
-        if condition == NO:
-            return rest
-        because = f"{self._table.name} {chain.name} rule {number}: {rule.text}"
-        done = self._done(rule.action, rest, after, because)
-        if not is_sure:
-            done = self._flow.same(done, rest, because)
-        return self._diagrams.pick(condition, done, rest)
+    def _groups(self, chain: model.Chain) -> Iterator[_Group]:
+        """Give the rules from the last to the first, neighbours that are one together.
+
+        A set of ten thousand networks is ten thousand rules in iptables.
+        """
+        last: _Group | None = None
+        for number in range(len(chain.rules), 0, -1):
+            rule = chain.rules[number - 1]
+            if self._flow.language and rule.only not in ("", self._flow.language):
+                continue
+            masks, is_sure = masks_of(self._space, rule, self._flow.family, self._place)
+            if masks is None:
+                continue
+            because = f"{self._table.name} {chain.name} rule {number}: {rule.text}"
+            group = _Group(masks, is_sure, rule.action, because)
+            joined = last.joined(group) if last is not None else None
+            if joined is None and last is not None:
+                yield last
+            last = joined or group
+        if last is not None:
+            yield last
+
+    def _group(self, group: _Group, rest: Node, after: Node) -> Node:
+        done = self._done(group.action, rest, after, group.because)
+        if not group.is_sure:
+            done = self._flow.same(done, rest, group.because)
+        return self._diagrams.pick(self._diagrams.box(group.masks.items()), done, rest)
 
     def _done(self, action: model.Action, rest: Node, after: Node, because: str) -> Node:
         match action:
@@ -352,6 +400,14 @@ def condition_of(
     space: Space, rule: model.Rule, family: Family, place: Place
 ) -> tuple[Node, bool]:
     """Give where a rule matches, and whether that is sure: all of its matches can be read."""
+    masks, is_sure = masks_of(space, rule, family, place)
+    return (NO if masks is None else space.diagrams.box(masks.items())), is_sure
+
+
+def masks_of(
+    space: Space, rule: model.Rule, family: Family, place: Place
+) -> tuple[dict[int, int] | None, bool]:
+    """Give where a rule matches by dimension; ``None`` is nowhere."""
     masks: dict[int, int] = {}
     is_sure = True
     for match in rule.matches:
@@ -359,11 +415,13 @@ def condition_of(
         if asked is None:
             is_sure = False
         elif asked is False:
-            return NO, True
+            return None, True
         elif asked is not True:
             level, mask = asked
             masks[level] = masks.get(level, space.diagrams.full[level]) & mask
-    return (space.diagrams.box(masks.items()) if masks else YES), is_sure
+            if not masks[level]:
+                return None, True
+    return masks, is_sure
 
 
 def _instead(fate: Fate) -> Callable[[object], Outcome]:

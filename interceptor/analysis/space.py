@@ -41,6 +41,9 @@ class Dimension(IntEnum):
     DESTINATION_PORT = 15
 
 
+_Held = tuple[Dimension, int] | bool | None
+"""Where a match holds."""
+
 NO_SOCKET = -1
 """In the place of a user or group, for a packet that no socket of this host sends."""
 
@@ -173,6 +176,7 @@ class Space:
         self.ports = {
             level: Numbers(0, Ports.HIGHEST, sets) for level, sets in asked.ports.items()
         }
+        self._known: dict[tuple[int, Family], tuple[model.Match, _Held]] = {}
         self.diagrams = Diagrams(map(self._size, Dimension), check)
 
     def _size(self, level: Dimension) -> int:
@@ -203,6 +207,15 @@ class Space:
         A match that holds for all packets, or for none, is a ``bool``; ``None`` is one that
         cannot be read, or that asks where the packet is (``flow``).
         """
+        known = self._known.get((id(match), family))
+        if known is None:
+            # Kept with the match, so that its id stays its own.
+            known = self._known[id(match), family] = match, self._worked_out(match, family)
+        return known[1]
+
+    def _worked_out(
+        self, match: model.Match, family: Family
+    ) -> tuple[Dimension, int] | bool | None:
         plain = self._plain(match, family)
         if plain is None or not match.negated:
             return plain

@@ -9,7 +9,7 @@ import msgspec
 from interceptor.analysis.cover import cover
 from interceptor.analysis.diagram import NO, Node
 from interceptor.analysis.directions import DIRECTIONS, Direction, first_packets, possible
-from interceptor.analysis.flow import Flow, Outcome
+from interceptor.analysis.flow import Flow
 from interceptor.analysis.region import region_words
 from interceptor.analysis.space import Asked, Dimension, Space
 from interceptor.analysis.witness import witness
@@ -17,6 +17,7 @@ from interceptor.analysis.witness import witness
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from interceptor.analysis.outcome import Outcome
     from interceptor.analysis.packet import Packet
     from interceptor.analysis.proof import Rules
     from interceptor.names import Family

@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 BaseAt = tuple[model.Table, model.Chain, int]
 """A base chain, its table, and its priority."""
 
+FIRST_STATES = ("NEW", "RELATED")
+"""States in which a packet is a connection's first (nf_nat_inet_fn in nf_nat_core.c)."""
+
+MOST_ORDERED = 3
+"""Chains of one priority of which all orders are tried."""
+
 CONNTRACK_PRIORITY = -200
 """NF_IP_PRI_CONNTRACK of linux/netfilter_ipv4.h; before it a packet has no connection."""
 

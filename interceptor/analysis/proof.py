@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from interceptor.analysis.directions import DIRECTIONS, Direction, first_packets
-from interceptor.analysis.flow import Flow, Outcome
+from interceptor.analysis.flow import Flow
 from interceptor.analysis.intent import Intent, Wanted
+from interceptor.analysis.outcome import Outcome
 from interceptor.analysis.packet import Fate, Packet, Unknown
 from interceptor.analysis.space import Asked, Dimension, Space
-from interceptor.analysis.walk import Visit, walk_received, walk_sent
+from interceptor.analysis.walk import walk_received, walk_sent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from interceptor.analysis.diagram import Node
     from interceptor.analysis.intent import Case
     from interceptor.analysis.properties import Property
+    from interceptor.analysis.run import Visit
     from interceptor.names import Family
 
 

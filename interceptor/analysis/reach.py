@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from interceptor import model
+from interceptor.analysis.chains import condition_of
 from interceptor.analysis.diagram import NO, YES, Node
-from interceptor.analysis.flow import TRANSLATED_STATES, condition_of
-from interceptor.analysis.place import Place, bases
+from interceptor.analysis.place import FIRST_STATES, Place, bases
 from interceptor.analysis.space import NO_SOCKET, Dimension
 from interceptor.names import ChainType, Family, Hook
 
@@ -55,7 +55,7 @@ class Reach:
         walker = _Walker(self._space, table, self, Place(hook, priority))
         packets = self._at(hook)
         if chain.base and chain.base.type is ChainType.NAT:
-            states = self._space.states.mask(TRANSLATED_STATES)
+            states = self._space.states.mask(FIRST_STATES)
             first = self._diagrams.box([(Dimension.STATE, states)])
             packets = self._diagrams.both(packets, first)
         walker.chain(chain.name, packets)

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from interceptor import model
 from interceptor.analysis.diagram import Diagrams
+from interceptor.analysis.flags import FlagSets
 from interceptor.analysis.packet import LOCALHOST
 from interceptor.analysis.partition import Bits, InterfaceNames, Numbers, RangeSet, Words
 from interceptor.names import LOOPBACK_INTERFACE, Family
 from interceptor.values import FULL_MASK, Ids, Networks, Ports
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from interceptor.analysis.packet import Address, Packet
     from interceptor.values import Interfaces, Marks
@@ -50,7 +51,6 @@ NO_SOCKET = -1
 STATES = ("NEW", "RELATED", "ESTABLISHED", "INVALID", "UNTRACKED")
 OTHER = "other"
 """Any protocol that is not named."""
-_SYN = "SYN"
 _PROTOCOLS = ("tcp", "udp")
 
 _LAST: dict[Family, int] = {Family.IP: 2**32 - 1, Family.IP6: 2**128 - 1}
@@ -166,7 +166,7 @@ class Space:
         }
         self.marks = Bits(asked.all_marks())
         self.states = Words(STATES)
-        self.flags = _FlagSets(asked.flags)
+        self.flags = FlagSets(asked.flags)
         self.addresses = {
             level: Numbers(0, _LAST[family], [*sets, *_always(family)])
             for levels in (SOURCES, DESTINATIONS)
@@ -182,7 +182,7 @@ class Space:
     def _size(self, level: Dimension) -> int:
         return 2 if level is Dimension.SOCKET else self._part(level).size
 
-    def _part(self, level: Dimension) -> Words | InterfaceNames | Numbers | Bits | _FlagSets:
+    def _part(self, level: Dimension) -> Words | InterfaceNames | Numbers | Bits | FlagSets:
         match level:
             case Dimension.PROTOCOL:
                 return self.protocols
@@ -340,29 +340,3 @@ def as_networks(ranges: Sequence[tuple[int, int]], family: Family) -> list[str]:
         for low, high in ranges
         for n in summarize_address_range(kind(low), kind(high))
     ]
-
-
-class _FlagSets:
-    """Sets of TCP flags, by which of the questions asked they answer with yes."""
-
-    def __init__(self, asked: Iterable[tuple[tuple[str, ...], tuple[str, ...]]]) -> None:
-        self._asked = tuple(asked)
-        signatures: dict[int, int] = {}
-        self.first = signatures.setdefault(self._signature({_SYN}), 0)
-        for number in range(1 << len(model.TCP_FLAGS)) if self._asked else ():
-            flags = {f for bit, f in enumerate(model.TCP_FLAGS) if number >> bit & 1}
-            signatures.setdefault(self._signature(flags), len(signatures))
-        self._signatures = signatures
-        self.size = len(signatures)
-
-    def _signature(self, flags: set[str]) -> int:
-        return sum(
-            1 << number
-            for number, (mask, wanted) in enumerate(self._asked)
-            if flags & set(mask) == set(wanted)
-        )
-
-    def mask(self, mask: tuple[str, ...], flags: tuple[str, ...]) -> int:
-        """Give the atoms for which just these of the flags looked at are set."""
-        number = self._asked.index((mask, flags))
-        return sum(1 << atom for sign, atom in self._signatures.items() if sign >> number & 1)

@@ -9,7 +9,7 @@ from interceptor.names import FAMILY_NAMES
 
 if TYPE_CHECKING:
     from interceptor.analysis.packet import Address, Packet
-    from interceptor.analysis.walk import Visit
+    from interceptor.analysis.run import Visit
 
 
 def packet_words(packet: Packet) -> str:

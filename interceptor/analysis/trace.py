@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from interceptor.analysis.journey import Leg
     from interceptor.analysis.proof import Rules
-    from interceptor.analysis.walk import Visit
+    from interceptor.analysis.run import Visit
 
 
 def trace(rules: Rules, leg: Leg) -> Iterator[str]:

@@ -12,7 +12,7 @@ from interceptor.render import iptables, nftables
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from interceptor.analysis.walk import Visit
+    from interceptor.analysis.run import Visit
 
 
 def path_lines(path: tuple[Visit, ...]) -> Iterator[str]:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from interceptor import model
-from interceptor.analysis.flow import Flow, Outcome
+from interceptor.analysis.flow import Flow
+from interceptor.analysis.outcome import Outcome
 from interceptor.analysis.packet import Packet, Unknown
 from interceptor.analysis.space import Asked, Space
 from interceptor.analysis.walk import walk_received, walk_sent

@@ -294,4 +294,5 @@ def test_any_rules_can_be_proven_and_drawn(seed: int) -> None:
         for one in proven(Rules(ruleset, (dice.family,), has_routing=False)):
             if one.packet is not None and not one.is_unknown:
                 assert one.found != one.wanted, one
-        assert page(draw(ruleset)).startswith("<!DOCTYPE html>")
+        if not number:
+            assert page(draw(ruleset)).startswith("<!DOCTYPE html>")

@@ -16,12 +16,12 @@ from interceptor.analysis.packet import Direct, Fate, Redirected, Transparent
 from interceptor.analysis.properties import Property
 from interceptor.config import DnsCapture, Mode
 from interceptor.names import LOOPBACK_INTERFACE, Family
-from interceptor.values import Ids, Interfaces, Mark, Marks, Networks, Ports
+from interceptor.values import Interfaces, Mark, Marks, Networks, Ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from interceptor.analysis.space import Asked, Space
+    from interceptor.analysis.space import Space
     from interceptor.config import Config
 
 LOOPBACK = Networks.parse("127.0.0.0/8,::1")
@@ -52,13 +52,8 @@ class Intent(msgspec.Struct, frozen=True):
     resolvers: Networks = Networks()
     kept_ports: Ports = Ports()
 
-    def ask(self, asked: Asked) -> None:
-        """Cut the space so that each case is made of whole atoms."""
-        for match in self._matches().values():
-            asked.match(match)
-        asked.match(model.PacketMark(Marks((Mark(0),))))
-
-    def _matches(self) -> dict[str, model.Match]:
+    def sets(self) -> dict[str, model.Match]:
+        """Give what its cases are made of, by name."""
         config = self.config
         dns = Ports.of(_DNS) - config.exclude_outbound_ports
         localhost = Networks.of((config.loopback_cidr,)) + Networks.parse("::1")
@@ -88,6 +83,7 @@ class Intent(msgspec.Struct, frozen=True):
             "kept": model.DestinationPort(self.kept_ports),
             "excluded in": model.DestinationPort(config.exclude_inbound_ports),
             "included in": model.DestinationPort(config.include_inbound_ports),
+            "no mark": model.PacketMark(Marks((Mark(0),))),
             "tcp": model.Protocol("tcp"),
             "udp": model.Protocol("udp"),
         }
@@ -111,15 +107,18 @@ class Wanted:
 
     Args:
         intent: what is wanted.
-        space: cut for it.
+        sets: the intent's.
+        space: cut for them.
         family: whose packets.
     """
 
-    def __init__(self, intent: Intent, space: Space, family: Family) -> None:
+    def __init__(
+        self, intent: Intent, sets: dict[str, model.Match], space: Space, family: Family
+    ) -> None:
         self._intent, self._space = intent, space
         self._diagrams = space.diagrams
         self._sets: dict[str, Node] = {}
-        for name, match in intent._matches().items():  # noqa: SLF001 - two halves of one thing
+        for name, match in sets.items():
             mask = space.mask(match, family)
             self._sets[name] = space.diagrams.box([mask]) if isinstance(mask, tuple) else NO
         self.proxy = self.any_of("proxy uid", "proxy gid", "proxy mark")
@@ -224,6 +223,3 @@ def _handed(where: Node, why: str) -> Case:
 
 def _rest() -> Case:
     return Case(YES, Direct(), "what nobody asked to be captured", Property.UNTOUCHED)
-
-
-__all__ = ["HANDOVER", "LOOPBACK", "Case", "Ids", "Intent", "Wanted"]

@@ -69,10 +69,14 @@ class Ground:
         asked.ruleset(rules.ruleset)
         if rules.policy is not None:
             asked.ruleset(rules.policy)
-        intent.ask(asked)
+        sets = intent.sets()
+        for match in sets.values():
+            asked.match(match)
         self.space = Space(asked, check)
         self.diagrams = self.space.diagrams
-        self.wanted = {family: Wanted(intent, self.space, family) for family in rules.families}
+        self.wanted = {
+            family: Wanted(intent, sets, self.space, family) for family in rules.families
+        }
         ways = [(family, direction) for family in rules.families for direction in DIRECTIONS]
         self.fates = {way: self._fates(*way) for way in ways}
         """What becomes of packets, by family and direction."""

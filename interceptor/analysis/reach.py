@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from interceptor import model
 from interceptor.analysis.chains import condition_of
-from interceptor.analysis.diagram import NO, YES, Node
+from interceptor.analysis.diagram import NO, Node
 from interceptor.analysis.place import FIRST_STATES, Place, bases
 from interceptor.analysis.space import NO_SOCKET, Dimension
 from interceptor.names import ChainType, Family, Hook
@@ -198,6 +198,3 @@ class _Walker:
             here = self._diagrams.both(packets, self._diagrams.box([(source, 1 << atom)]))
             found = self._diagrams.either(found, self._with(here, target, to))
         return found
-
-
-__all__ = ["YES", "Reach", "RuleAt"]

@@ -42,6 +42,22 @@ class Visit(msgspec.Struct, frozen=True):
     is_unsure: bool = False
 
 
+class Stop(msgspec.Struct, frozen=True):
+    """A base chain on the way, and the rules that matched in it and below it.
+
+    It ``is_asked`` unless it translates and nothing is left to be translated; where no rule had
+    the last word (``is_decided``), its policy has.
+    """
+
+    table: model.Table
+    chain: model.Chain
+    hook: Hook
+    priority: int
+    is_asked: bool
+    is_decided: bool
+    visits: tuple[Visit, ...]
+
+
 class Run:
     """One way of a packet, with one answer to each thing that cannot be known.
 
@@ -54,6 +70,7 @@ class Run:
         self.packet = self._start = packet
         self.fate: Fate = Direct()
         self.path: list[Visit] = []
+        self.stops: list[Stop] = []
         self.doubt = ""
         self._answers = answers
         self._asked: list[int] = []
@@ -97,9 +114,12 @@ class Run:
                     return
                 is_translated = not isinstance(self.fate, Direct)
                 place = Place(hook, priority, again=again, translated=is_translated)
-                if chain.base and chain.base.type is ChainType.NAT and not self._asks(place):
-                    continue
-                _Chains(self, table, place).base(chain)
+                is_nat = chain.base is not None and chain.base.type is ChainType.NAT
+                is_asked = not is_nat or self._asks(place)
+                begun = len(self.path)
+                is_decided = is_asked and _Chains(self, table, place).base(chain)
+                met = tuple(self.path[begun:])
+                self.stops.append(Stop(table, chain, hook, priority, is_asked, is_decided, met))
 
     def _ordered(self, same: list[BaseAt], hook: Hook, priority: int) -> Sequence[BaseAt]:
         if len(same) == 1:
@@ -164,11 +184,12 @@ class _Chains:
         self._chains = {chain.name: chain for chain in table.chains}
         self._open: list[str] = []
 
-    def base(self, chain: model.Chain) -> None:
-        """Go through a base chain."""
+    def base(self, chain: model.Chain) -> bool:
+        """Go through a base chain; false if its policy has the last word."""
         is_decided = self._chain(chain)
         if not is_decided and chain.base and chain.base.policy == "drop":
             self._run.fate = Dropped()
+        return is_decided
 
     def _chain(self, chain: model.Chain) -> bool:
         """Go through a chain; false when its end or a return is reached without a verdict."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
 from interceptor import model
@@ -40,7 +41,7 @@ def _packet_parts(packet: Packet) -> list[str]:
 
 def end_words(address: Address, port: int) -> str:
     """Write an address and a port."""
-    return f"[{address}]:{port}" if address.version != 4 else f"{address}:{port}"  # noqa: PLR2004
+    return f"[{address}]:{port}" if isinstance(address, IPv6Address) else f"{address}:{port}"
 
 
 def packet_facts(packet: Packet) -> dict[str, object]:

@@ -11,7 +11,7 @@ from interceptor.analysis.packet import (
     Packet,
     Unknown,
 )
-from interceptor.analysis.run import Run, Visit
+from interceptor.analysis.run import Run, Stop, Visit
 from interceptor.names import Hook
 
 if TYPE_CHECKING:
@@ -20,25 +20,21 @@ if TYPE_CHECKING:
     from interceptor import model
 
 
-_FIRST_STATES = ("NEW", "RELATED")
-"""States in which a packet is a connection's first (nf_nat_inet_fn in nf_nat_core.c)."""
-
 _MOST_RUNS = 128
 """Ways tried, where it is not known which of several a packet takes."""
-
-_MOST_ORDERED = 3
-"""Chains of one priority of which all orders are tried."""
 
 
 class Walk(msgspec.Struct, frozen=True):
     """What becomes of a packet, the rules that made it so, and what they changed in it.
 
     ``packet`` is as rules left it; its addresses are the old ones, whatever became of it.
+    ``stops`` are the base chains it came to, also those in which no rule matched.
     """
 
     fate: Fate
     path: tuple[Visit, ...]
     packet: Packet
+    stops: tuple[Stop, ...] = ()
 
 
 def walk(ruleset: model.Ruleset, hook: Hook, packet: Packet, language: str = "") -> Walk:
@@ -81,19 +77,23 @@ def walk_sent(ruleset: model.Ruleset, packet: Packet, language: str = "") -> Wal
 
 def _tried(packet: Packet, way: Callable[[Run], None]) -> Walk:
     """Go a way with each answer to what cannot be known; give what is the same with all."""
-    first: Run | None = None
-    pending: list[tuple[int, ...]] = [()]
-    runs = 0
-    while pending:
-        run = Run(packet, pending.pop())
+
+    def gone(answers: tuple[int, ...]) -> Run:
+        run = Run(packet, answers)
         way(run)
-        runs += 1
+        return run
+
+    first = gone(())
+    pending, runs = first.others(), 1
+    while pending and not isinstance(first.fate, Unknown):
+        run = gone(pending.pop())
         pending += run.others()
-        if first is None:
-            first = run
+        runs += 1
         differs = (run.fate, run.packet.zone) != (first.fate, first.packet.zone)
-        if (differs or runs > _MOST_RUNS) and not isinstance(first.fate, Unknown):
-            return Walk(Unknown(first.doubt), tuple(first.path), first.left())
-    if first is None:  # pragma: no cover - the first way is always gone
-        raise AssertionError
-    return Walk(first.fate, tuple(first.path), first.left())
+        if differs or runs > _MOST_RUNS:
+            return _walk(first, Unknown(first.doubt))
+    return _walk(first, first.fate)
+
+
+def _walk(run: Run, fate: Fate) -> Walk:
+    return Walk(fate, tuple(run.path), run.left(), tuple(run.stops))

@@ -6,12 +6,12 @@ from ipaddress import IPv4Address, IPv6Address
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from interceptor.analysis.diagram import Box, Node, lowest
 from interceptor.analysis.packet import Packet
 from interceptor.analysis.space import DESTINATIONS, NO_SOCKET, SOURCES, Dimension
 from interceptor.names import Family
 
 if TYPE_CHECKING:
+    from interceptor.analysis.diagram import Box, Node
     from interceptor.analysis.packet import Address
     from interceptor.analysis.space import Space
 
@@ -117,6 +117,3 @@ class _Choice:
             out_interface=self._out,
             state=self._state,
         )
-
-
-__all__ = ["lowest", "witness"]

@@ -52,7 +52,7 @@ def run(
     rules = looked.subject.rules
     legs = journey(rules.ruleset, way, packet_of(way, packet), looked.config, rules.language)
     first = legs[0]
-    traced = [line for leg in legs for line in trace(rules, leg)] if show_trace else []
+    traced = [line for leg in legs for line in trace(leg)] if show_trace else []
     facts = {
         "origin": looked.subject.origin,
         "direction": direction,

@@ -9,6 +9,7 @@ import click
 
 from interceptor.analysis.directions import Direction
 from interceptor.analysis.packet import LOCALHOST, Packet
+from interceptor.analysis.space import family_of
 from interceptor.errors import UsageError
 from interceptor.model import STATES
 from interceptor.names import LOOPBACK_INTERFACE, Family
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _AN_APP = 1000
-_POD = {4: "192.0.2.1", 6: "2001:db8::1"}
-_OUTSIDE = {4: "203.0.113.1", 6: "2001:db8:1::1"}
+_POD = {Family.IP: "192.0.2.1", Family.IP6: "2001:db8::1"}
+_OUTSIDE = {Family.IP: "203.0.113.1", Family.IP6: "2001:db8:1::1"}
 """Of the networks for documentation (RFC 5737, RFC 3849)."""
 
 OPTIONS: tuple[click.Parameter, ...] = (
@@ -61,14 +62,15 @@ def packet_of(direction: Direction, given: Mapping[str, Any]) -> Packet:
     source, source_port = _end("--from", given["source"])
     if given["to_port"] is not None:
         to_port = _read("--to-port", Ports.parse_number, given["to_port"])
-    version = (to or source or ip_address("0.0.0.0")).version  # noqa: S104 - no socket binds it
-    if to and source and to.version != source.version:
+    named = to or source
+    family = Family.IP if named is None else family_of(named)
+    if to and source and family_of(source) is not family:
         raise UsageError("--to and --from are of two families", hint="give two of one family")
     there, here = (_POD, _OUTSIDE) if inbound else (_OUTSIDE, _POD)
-    to = to or ip_address(there[version])
+    to = to or ip_address(there[family])
     by_lo = not inbound and _is_here(to, given["out_interface"])
     if source is None:
-        source = _own(to) if by_lo else ip_address(here[version])
+        source = _own(to) if by_lo else ip_address(here[family])
     return Packet(
         protocol=str(given["proto"]).lower(),
         source=source,
@@ -90,7 +92,7 @@ def _is_here(to: Address, out_interface: str | None) -> bool:
 
 def _own(to: Address) -> Address:
     """Give the address that a connection to this host is made from."""
-    return LOCALHOST[Family.IP if to.version == 4 else Family.IP6] if to.is_loopback else to  # noqa: PLR2004
+    return LOCALHOST[family_of(to)] if to.is_loopback else to
 
 
 def _out(given: str | None, *, by_lo: bool) -> str:

@@ -57,7 +57,7 @@ def run(
         [[_SIGNS[_holds(one, violations)], str(one), one.says] for one in wanted],
     )
     session.printer.lines_for_people(
-        line for violation in violations for line in ("", *_lines(violation))
+        line for same in _over_families(violations) for line in ("", *_lines(same))
     )
     return FOUND if violations else DONE
 
@@ -86,10 +86,18 @@ def _facts(violation: Violation) -> dict[str, object]:
     }
 
 
-def _lines(violation: Violation) -> list[str]:
-    where = " ".join(
-        filter(None, (violation.family and FAMILY_NAMES[violation.family], violation.direction))
-    )
+def _over_families(violations: list[Violation]) -> list[list[Violation]]:
+    """Put what is violated alike over both families together; one packet then shows both."""
+    groups: dict[object, list[Violation]] = {}
+    for one in violations:
+        groups.setdefault((one.property, one.direction, one.says), []).append(one)
+    return [*groups.values()]
+
+
+def _lines(same: list[Violation]) -> list[str]:
+    violation = same[0]
+    families = " and ".join(FAMILY_NAMES[one.family] for one in same if one.family)
+    where = " ".join(filter(None, (families, violation.direction)))
     lines = [f"{violation.property}: {f'{where}: ' if where else ''}{violation.says}"]
     if violation.packet is not None:
         lines.append(f"  {packet_words(violation.packet)}: {violation.found}")

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from interceptor.analysis.intent import Intent
     from interceptor.cli.session import Session
     from interceptor.config import Config
+    from interceptor.facts import HostFacts
     from interceptor.names import Family
-    from interceptor.sheets.sheet import Sheet
 
 SOURCES: tuple[click.Parameter, ...] = (
     click.Option(["--live"], is_flag=True, help="look at what --netns holds now, of anybody"),
@@ -53,6 +53,7 @@ def look(
     """
     if is_live and files:
         raise UsageError("--live and --file name two rulesets", hint="give one of them")
+    config, sheet = session.config, session.sheet
     if is_live:
         with session.site(shared=True) as site:
             try:
@@ -61,23 +62,22 @@ def look(
             except ConfigError:
                 if for_proof:
                     raise
-                config, sheet = session.config, session.sheet
-            subject = live(site, session.place, _families(config))
-        return _looked(subject, config, sheet)
-    session.enter_namespace()
-    if files:
-        return _looked(from_files(files, _families(session.config)), session.config, session.sheet)
-    subject = configured(session.config, session.sheet, host.observe(session.config))
-    return _looked(subject, session.config, session.sheet)
-
-
-def _looked(subject: Subject, config: Config, sheet: Sheet) -> Looked:
-    intent = intent_of(config, sheet, host.observe(config))
+            facts = host.observe(config)
+            subject = live(site, session.place, _families(config, facts))
+    else:
+        session.enter_namespace()
+        facts = host.observe(config)
+        subject = (
+            from_files(files, _families(config, facts))
+            if files
+            else configured(config, sheet, facts)
+        )
+    intent = intent_of(config, sheet, facts)
     return Looked(subject, intent, intent.config)
 
 
-def _families(config: Config) -> tuple[Family, ...]:
+def _families(config: Config, facts: HostFacts) -> tuple[Family, ...]:
     """Give the families that were asked for; none if that was left open."""
     if config.ip_families is FamilyChoice.AUTO:
         return ()
-    return family_of(config, host.observe(config)).members
+    return family_of(config, facts).members

@@ -79,7 +79,7 @@ def install(
         try:
             warning = check_families(site.backend(name), family)
             main, removals = _changes(site, sheet, name, ruleset, record, anew=anew)
-            if not config.unproven:
+            if not config.unproven and main.steps():
                 _refuse_unproven(config, sheet, here, ruleset, main)
             before, after = _routing(site, ruleset)
             changes = [before, main, *removals, after]

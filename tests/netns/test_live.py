@@ -96,6 +96,9 @@ def test_install_refuses_what_is_not_proven(pod: Pod, rule_path: RulePath) -> No
     assert dump(pod.pod) == before
     flags = ("--sheet", "istio", "--mode", "tproxy", "--unproven", *rule_path.flags)
     done_well("install", *flags, namespace=pod.pod)
+    # Nothing is applied again, so nothing is proven.
+    again = [word for word in flags if word != "--unproven"]
+    assert not said(pod.pod, "install", *again)["changed"]
     done_well("uninstall", namespace=pod.pod)
     assert dump(pod.pod) == before
 

@@ -131,6 +131,15 @@ def test_a_host_with_twenty_thousand_rules(
     assert "kube" in capsys.readouterr().out
 
 
+def test_a_proof_that_takes_too_long_is_ended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "kube"
+    file.write_text(kube_proxy(1800, 3))
+    assert run(["prove", "--file", str(file), "--timeout", "1"]) == 1
+    assert "error: proving: not done within 1 seconds" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("argv", "says"),
     [

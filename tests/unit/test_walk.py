@@ -324,3 +324,10 @@ def test_what_is_redirected_comes_in_by_lo(at_lo: str, fate: object) -> None:
         ]
     )
     assert walk_sent(parse(text, Family.IP), packet()).fate == fate
+
+
+def test_what_is_unknown_anyway_is_not_tried_in_every_way() -> None:
+    """Forty rules that cannot be read would be a million million ways."""
+    doubts = tuple(f"OUTPUT -m u32 --u32 {n} -j ACCEPT" for n in range(40))
+    assert isinstance(fate_in(*doubts, "OUTPUT -p tcp -j FROB"), Unknown)
+    assert isinstance(fate_in(*doubts, f"OUTPUT {_TO} 1"), Unknown)

@@ -34,6 +34,8 @@ _PAD = 9.0
 _GUTTER = 34.0
 _SIDE = 12.0
 _BADGE = 9.0
+_STEPS = 2
+"""Places on the path that a badge has room for."""
 
 
 class Card(msgspec.Struct, frozen=True):
@@ -134,12 +136,11 @@ def _gap(parts: list[str], top: float, wide: float, words: str) -> float:
 
 
 def badge(steps: tuple[int, ...], y: float) -> str:
-    """Draw the numbers a rule has on the path, over the left edge."""
-    shown = ",".join(map(str, steps[:3])) + ("…" if len(steps) > 3 else "")  # noqa: PLR2004
-    long = max(2 * _BADGE, width(shown, _SMALL, bold=True) + 10)
-    pill = rectangle(-_BADGE, y - _BADGE, long, 2 * _BADGE, "badge", _BADGE)
-    middle = long / 2 - _BADGE
-    return pill + text(middle, y + 4, [shown], "step", _SMALL, anchor="middle")
+    """Draw the numbers a rule has on the path, over the left edge, beside its own number."""
+    shown = ",".join(map(str, steps[:_STEPS])) + ("…" if len(steps) > _STEPS else "")
+    long = max(2 * _BADGE, width(shown, _SMALL, bold=True) + 8)
+    pill = rectangle(-long / 2, y - _BADGE, long, 2 * _BADGE, "badge", _BADGE)
+    return pill + text(0, y + 4, [shown], "step", _SMALL, anchor="middle")
 
 
 def _css(base: str, *, is_on: bool, fades: bool) -> str:

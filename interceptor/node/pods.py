@@ -124,9 +124,9 @@ class Survey:
     def _look(self, namespace: Namespace) -> Found:
         for attachment in self._attached.get(namespace.inode, ()):
             return self._attached_one(namespace, attachment)
-        real = os.path.realpath(namespace.path)
+        real = _real(namespace.path)
         for added in self._added:
-            if real in map(os.path.realpath, added.sandboxes):
+            if real in map(_real, added.sandboxes):
                 return self._added_one(namespace, added)
         return Found(namespace.path, Condition.UNKNOWN, why="no runtime remembers whose it is")
 
@@ -191,3 +191,11 @@ class Survey:
         self._attachments.write(
             written_down(container, added.pod, namespace, wanted.config, added.resolvers)
         )
+
+
+def _real(path: str) -> str:
+    """Give a path without links: /var/run is one to /run nearly everywhere."""
+    try:
+        return os.path.realpath(path)
+    except OSError:
+        return path

@@ -3,7 +3,7 @@
 SHELL := /bin/bash -euo pipefail
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-long lint format bench readme lock clean
+.PHONY: help setup demo test test-long lint format bench bpf readme lock clean
 
 # Debian's own, so that python3-bpfcc, which PyPI does not have, can be imported.
 PYTHON ?= /usr/bin/python3
@@ -45,11 +45,13 @@ format: setup ## rewrite the code as the formatter likes it, and the README's ex
 bench: setup ## how long things take, beside a bare tool in the same run (root)
 	@$(BIN)/python -m bench
 
+bpf: setup ## compile rules/bpf, as setup does where a source is newer
+
 lock: setup ## move the pinned versions to the newest
 	.ci/lock
 
 clean: ## forget the set-up; Debian packages stay
-	rm -rf .venv .stamps .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	rm -rf .venv .stamps interceptor/_bpf .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
 
 # Each stamp is newer than what it was made from. Hosts without apt bring the tools themselves.
 .stamps/debian: .ci/debian-packages.txt
@@ -73,7 +75,19 @@ clean: ## forget the set-up; Debian packages stay
 	@$(PIP) --require-hashes --no-build-isolation -r .ci/dev.lock
 	@touch $@
 
-.stamps/project: pyproject.toml .stamps/venv
+# Without the path of this checkout in it, so that everybody builds the same bytes. Hosts without
+# clang go without this backend.
+BPF := interceptor/_bpf/interceptor.bpf.o interceptor/_bpf/inbound.bpf.o
+
+$(BPF): interceptor/_bpf/%.bpf.o: rules/bpf/%.bpf.c $(wildcard rules/bpf/*.h) .stamps/debian
+	@mkdir -p $(@D)
+	@if command -v clang >/dev/null; then \
+	  clang -O2 -g -Wall -Wextra -Werror -target bpfel -mcpu=v2 -fdebug-prefix-map=$(CURDIR)=. \
+	    -I/usr/include/$$(gcc -print-multiarch) -c $< -o $@.new && \
+	  llvm-strip --strip-debug $@.new && mv $@.new $@; \
+	else echo "no clang here: the eBPF backend is left out"; fi
+
+.stamps/project: pyproject.toml .stamps/venv $(BPF)
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m compileall -q interceptor
 	@touch $@

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which socket takes a connection that arrives: the proxy's, as if it were listening on every
+// address and port. Nothing is translated: the destination stays in the packets.
+//
+// One copy is attached to each pod's network namespace. A program of this kind cannot ask in
+// which it runs, and two pods may have the same addresses: so the copy is told when it is loaded.
+#include "decide.h"
+
+#define AF_INET 2
+#define AF_INET6 10
+#define MOST_TRIES 4
+
+const volatile __u64 this_pod = 0;
+
+static __always_inline int assign(struct bpf_sk_lookup *ctx, __u64 pod, __u32 family)
+{
+	struct listener_key key = {.pod = pod, .family = family};
+	for (int i = 0; i < LISTENER_SLOTS; i++) {
+		key.slot = i;
+		struct bpf_sock *sk = bpf_map_lookup_elem(&listeners, &key);
+		if (!sk)
+			continue;
+		// A listener for IPv6 alone does not take IPv4, and the kernel says so here.
+		long failed = bpf_sk_assign(ctx, sk, 0);
+		bpf_sk_release(sk);
+		if (!failed)
+			return 1;
+	}
+	return 0;
+}
+
+SEC("sk_lookup")
+int inbound(struct bpf_sk_lookup *ctx)
+{
+	if (ctx->protocol != IPPROTO_TCP)
+		return SK_PASS;
+	__u64 pod = this_pod;
+	struct connection c = {.protocol = IPPROTO_TCP, .port = ctx->local_port};
+	// Volatile, and before it is known which are needed: see outbound.h.
+	volatile struct bpf_sk_lookup *v = ctx;
+	__u32 local4 = v->local_ip4, remote4 = v->remote_ip4;
+	__u32 l0 = v->local_ip6[0], l1 = v->local_ip6[1], l2 = v->local_ip6[2],
+	      l3 = v->local_ip6[3];
+	__u32 r0 = v->remote_ip6[0], r1 = v->remote_ip6[1], r2 = v->remote_ip6[2],
+	      r3 = v->remote_ip6[3];
+	if (v->family == AF_INET) {
+		c.address = (struct address){{0, 0, MAPPED, local4}};
+		c.source = (struct address){{0, 0, MAPPED, remote4}};
+	} else {
+		c.address = (struct address){{l0, l1, l2, l3}};
+		c.source = (struct address){{r0, r1, r2, r3}};
+	}
+	struct decision d = {};
+	int settled = 0;
+	for (int i = 0; i < MOST_TRIES && !settled; i++) {
+		struct policy *policy = bpf_map_lookup_elem(&pods, &pod);
+		if (!policy)
+			return SK_PASS;
+		__u64 generation = policy->generation;
+		decide_inbound(policy, &c, &d);
+		settled = still_holds(pod, generation);
+	}
+	if (!settled)
+		decide(&d, REFUSED, REASON_UNSETTLED, 0);
+	else if (d.verdict == TO_INBOUND &&
+		 !(ctx->family == AF_INET && assign(ctx, pod, AF_INET)) &&
+		 !assign(ctx, pod, AF_INET6))
+		// Never past the proxy: the client gets a reset.
+		decide(&d, REFUSED, REASON_NO_LISTENER, 0);
+	if (!d.reason)
+		return SK_PASS;
+	count(pod, d.reason);
+	struct event *event = new_event(pod, &c, &d);
+	if (event) {
+		event->inbound = 1;
+		event->source_port = bpf_ntohs(ctx->remote_port);
+		bpf_ringbuf_submit(event, 0);
+	}
+	return d.verdict == REFUSED ? SK_DROP : SK_PASS;
+}
+
+char its_license[] SEC("license") = "Apache-2.0";

@@ -132,7 +132,7 @@ static __always_inline void decide_inbound_port(const struct policy *policy, __u
 }
 
 // A connection, or a query, that is made in the pod.
-static __always_inline void decide_outbound(const struct policy *policy,
+static __always_inline void outbound_policy(const struct policy *policy,
 					    const struct connection *c, struct decision *d)
 {
 	int is_udp = c->protocol == IPPROTO_UDP;
@@ -189,7 +189,7 @@ static __always_inline void decide_outbound(const struct policy *policy,
 }
 
 // A connection that arrives: `c->source` is the client.
-static __always_inline void decide_inbound(const struct policy *policy,
+static __always_inline void inbound_policy(const struct policy *policy,
 					   const struct connection *c, struct decision *d)
 {
 	decide(d, DIRECT, REASON_NONE, 0);
@@ -201,6 +201,24 @@ static __always_inline void decide_inbound(const struct policy *policy,
 	    network_fact(policy, &c->source) & NET_OWN)
 		return;
 	decide_inbound_port(policy, c->port, REASON_INBOUND, d);
+}
+
+// Global, and so checked by the verifier once and not at every turn of their callers' loops: that
+// makes loading ten times as fast. It takes the pointers for ones that may be null.
+__attribute__((noinline)) int decide_outbound(const struct policy *policy,
+					      const struct connection *c, struct decision *d)
+{
+	if (policy && c && d)
+		outbound_policy(policy, c, d);
+	return 0;
+}
+
+__attribute__((noinline)) int decide_inbound(const struct policy *policy,
+					     const struct connection *c, struct decision *d)
+{
+	if (policy && c && d)
+		inbound_policy(policy, c, d);
+	return 0;
 }
 
 // Whether the policy is still the one a decision was begun with. If not, parts of it may be gone

@@ -128,7 +128,7 @@ static __always_inline int outbound(struct bpf_sock_addr *ctx, const struct addr
 	no_address_is_localhost(&c.address);
 	socket_address(sk, &c.source);
 
-	struct decision d;
+	struct decision d = {};
 	struct address bind_to;
 	if (!decide_for(pod, &c, &d, &bind_to))
 		return ALLOW;
@@ -149,6 +149,7 @@ static __always_inline int outbound(struct bpf_sock_addr *ctx, const struct addr
 	original->address = c.address;
 	original->port = ctx->user_port;
 	original->protocol = protocol;
+	original->is_proxys = 0;
 	if (is_connect)
 		bind_source(ctx, &bind_to, family);
 	redirect(ctx, &c, &d, family);
@@ -203,7 +204,7 @@ static __always_inline int show_original(struct bpf_sock_addr *ctx, int family,
 	if (!sk)
 		return ALLOW;
 	struct original *original = bpf_sk_storage_get(&originals, sk, 0, 0);
-	if (!original)
+	if (!original || original->is_proxys)
 		return ALLOW;
 	if (is_answer) {
 		// Others may write to the same socket.
@@ -220,8 +221,6 @@ static __always_inline int show_original(struct bpf_sock_addr *ctx, int family,
 			user_address6(ctx, &from);
 		if (!is_loopback(&from))
 			return ALLOW;
-	} else if (sk->state == BPF_TCP_LISTEN) {
-		return ALLOW;
 	}
 	set_destination(ctx, &original->address, original->port, family);
 	return ALLOW;

@@ -129,7 +129,8 @@ struct counters {
 struct original {
 	struct address address;
 	__be16 port;
-	__u16 protocol;
+	__u8 protocol;
+	__u8 is_proxys; // the socket is the proxy's end: its peer is the client indeed
 };
 
 // A connection to the proxy between the client's SYN and the proxy's end of it.

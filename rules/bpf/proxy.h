@@ -82,8 +82,10 @@ static __always_inline void accepted(struct bpf_sock_ops *ops)
 		return;
 	struct original *original =
 		bpf_sk_storage_get(&originals, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (original)
+	if (original) {
 		*original = *found;
+		original->is_proxys = 1;
+	}
 	bpf_map_delete_elem(&pending, &key);
 }
 

@@ -140,14 +140,18 @@ def recorder(namespace: Namespace, *ports: int, protocol: str = "tcp") -> Iterat
 
 @contextmanager
 def as_user(uid: int, gid: int) -> Iterator[None]:
-    """Be another user and group, for sockets made meanwhile."""
-    os.setegid(gid)
+    """Be another user and group, for sockets made and connected meanwhile.
+
+    Really, and not in effect only: iptables asks who made a socket in effect, eBPF who really
+    connects it.
+    """
+    os.setresgid(gid, gid, 0)
     try:
-        os.seteuid(uid)
+        os.setresuid(uid, uid, 0)
         yield
     finally:
-        os.seteuid(0)
-        os.setegid(0)
+        os.setresuid(0, 0, 0)
+        os.setresgid(0, 0, 0)
 
 
 def connect(
@@ -176,7 +180,8 @@ def connect(
         try:
             if source:
                 client.bind((source, 0))
-            client.connect((to, port))
+            with as_user(uid, gid):
+                client.connect((to, port))
             if protocol == "udp":
                 client.send(b"?")
             answer = b""

@@ -1,0 +1,1 @@
+"""Interception without netfilter: BPF programs for the machine, one policy a pod."""

@@ -1,0 +1,124 @@
+"""Where BPF things are kept and hung up: bpffs, and the root of the cgroup v2 tree."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from interceptor.errors import HostError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from interceptor.system.deadline import Deadline
+
+USUAL = "/sys/fs/bpf"
+"""Where systemd and bpftool mount bpffs."""
+
+_MAGIC = 0xCAFE4A11
+"""linux/magic.h, BPF_FS_MAGIC."""
+_ROOT_CGROUP_INODE = 1
+"""Of the first directory of the tree, in every kernel that has one."""
+_WAIT_S = 0.002
+
+
+def _is_bpffs(path: str) -> bool:
+    buffer = (ctypes.c_long * 32)()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.statfs(path.encode(), buffer):
+        return False
+    return buffer[0] & 0xFFFFFFFF == _MAGIC
+
+
+def ensure(root: str) -> None:
+    """Have a directory in bpffs, mounting one where there is none.
+
+    That is at ``/sys/fs/bpf`` for what is below it, else at the directory itself.
+
+    Raises:
+        HostError: this process may not.
+    """
+    at = USUAL if root.startswith(f"{USUAL}/") else root
+    try:
+        if at == root:
+            os.makedirs(root, exist_ok=True)
+        if not _is_bpffs(at):
+            libc = ctypes.CDLL(None, use_errno=True)
+            if libc.mount(b"bpffs", at.encode(), b"bpf", 0, b"mode=0700"):
+                code = ctypes.get_errno()
+                raise OSError(code, os.strerror(code))
+        os.makedirs(root, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise HostError(
+            f"there is no BPF file system at {at}: {error.strerror}",
+            hint="run as root on the node, or mount the node's /sys/fs/bpf into the container",
+        ) from None
+
+
+@contextmanager
+def locked(root: str, deadline: Deadline) -> Iterator[None]:
+    """Hold a directory's lock, which dies with its holder.
+
+    Raises:
+        DeadlineError: somebody else held it for too long.
+        HostError: there is no bpffs and none can be had.
+    """
+    import time
+
+    while True:
+        ensure(root)
+        descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(min(_WAIT_S, deadline.remaining(f"waiting for the lock of {root}")))
+                continue
+            # Who held it before may have removed the directory, and another be in its place.
+            try:
+                if os.stat(root).st_ino != os.fstat(descriptor).st_ino:
+                    continue
+            except FileNotFoundError:
+                continue
+            yield
+            return
+        finally:
+            os.close(descriptor)
+
+
+def open_root_cgroup() -> int:
+    """Open the root of the cgroup v2 tree, wherever it is mounted.
+
+    Raises:
+        HostError: it is not to be seen from here.
+    """
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        rows = [line.split() for line in file]
+    for row in rows:
+        if row[row.index("-") + 1] != "cgroup2":
+            continue
+        path = row[4].encode().decode("unicode_escape")
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            continue
+        if os.fstat(descriptor).st_ino == _ROOT_CGROUP_INODE:
+            return descriptor
+        os.close(descriptor)
+    raise HostError(
+        "the root of the cgroup v2 tree is not to be seen from here",
+        hint="run on the node, as the CNI plugin does; or mount its /sys/fs/cgroup here",
+    )
+
+
+def remove_directory(path: str) -> None:
+    """Remove an empty directory, if it is there and empty."""
+    try:
+        os.rmdir(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EBUSY):
+            raise

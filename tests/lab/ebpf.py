@@ -1,0 +1,69 @@
+"""A set of BPF programs and maps of a test's own, and pods enabled in it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from interceptor.backends.ebpf.machine import Enabled, Machine
+from interceptor.backends.ebpf.observe import cookie, pod_facts
+from interceptor.backends.ebpf.pod_config import PodConfig, pod_config
+from interceptor.layers import DEFAULTS, Layer, resolve
+from interceptor.system import host
+from interceptor.system.deadline import Deadline
+from interceptor.values import Ports
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.lab.netns import Namespace
+
+
+def settings(flags: tuple[str, ...]) -> dict[str, str]:
+    """Read flags as the command line would: ``--a-b c`` is ``{"a_b": "c"}``."""
+    names = [flag.removeprefix("--").replace("-", "_") for flag in flags[::2]]
+    return dict(zip(names, flags[1::2], strict=True))
+
+
+def config_for(namespace: Namespace, flags: tuple[str, ...] = ()) -> PodConfig:
+    """Give what settings mean in a namespace."""
+    given = settings(flags) | {"netns": namespace.path}
+    config = resolve([DEFAULTS, Layer(given, lambda key: key)]).config
+    kept = Ports.of(22, config.tunnel_port, 15020, 15021, 15090)
+    with namespace:
+        facts = host.observe(config)
+    return pod_config(config, facts, pod_facts(namespace._descriptor, config), kept=kept)
+
+
+class Lab(Machine):
+    """Machine, with namespaces by their tests' names."""
+
+    def put(self, namespace: Namespace, *flags: str) -> Enabled:
+        """Enforce settings in a namespace."""
+        return self.enable(namespace._descriptor, config_for(namespace, flags))
+
+    def drop(self, namespace: Namespace) -> bool:
+        """Enforce nothing there any more."""
+        return self.disable(cookie(namespace._descriptor))
+
+    def counted(self, namespace: Namespace) -> dict[str, int]:
+        """Give a namespace's counters."""
+        return self.counts().get(cookie(namespace._descriptor), {})
+
+
+def new_root() -> str:
+    """Give a place for pins that nobody else has."""
+    return f"/sys/fs/bpf/iv-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+@contextmanager
+def lab_machine() -> Iterator[Lab]:
+    """Have programs and maps for a while; nothing of them is left, whatever happened."""
+    with Lab(Deadline(110), new_root()) as made:
+        try:
+            yield made
+        finally:
+            made.unload(even_if_used=True)
+            assert not os.path.exists(made._root)

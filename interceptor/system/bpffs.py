@@ -34,6 +34,13 @@ def _is_bpffs(path: str) -> bool:
     return buffer[0] & 0xFFFFFFFF == _MAGIC
 
 
+def _mount(at: str) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"bpffs", at.encode(), b"bpf", 0, b"mode=0700"):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
 def ensure(root: str) -> None:
     """Have a directory in bpffs, mounting one where there is none.
 
@@ -47,10 +54,7 @@ def ensure(root: str) -> None:
         if at == root:
             os.makedirs(root, exist_ok=True)
         if not _is_bpffs(at):
-            libc = ctypes.CDLL(None, use_errno=True)
-            if libc.mount(b"bpffs", at.encode(), b"bpf", 0, b"mode=0700"):
-                code = ctypes.get_errno()
-                raise OSError(code, os.strerror(code))
+            _mount(at)
         os.makedirs(root, mode=0o700, exist_ok=True)
     except OSError as error:
         raise HostError(

@@ -103,7 +103,7 @@ def refused(what: str, code: int, lines: list[str] | None = None) -> CommandErro
     if code == errno.EPERM:
         return HostError(
             f"{what}: {words(code)}",
-            hint="run as root with CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN, outside user namespaces",
+            hint="run as root with CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN, on the node",
         )
     kept = [
         line.removeprefix("libbpf: ").strip()
@@ -117,7 +117,8 @@ def refused(what: str, code: int, lines: list[str] | None = None) -> CommandErro
     message = f"{what}: {words(code)}" + (f" ({why})" if why else "")
     if code in (errno.EINVAL, errno.EACCES, _NOT_KNOWN, errno.EOPNOTSUPP):
         return HostError(
-            message, hint=f"the eBPF backend needs Linux {KERNEL_NEEDED}; --backend nftables does not"
+            message,
+            hint=f"the eBPF backend needs Linux {KERNEL_NEEDED}; --backend nftables does not",
         )
     return CommandError(message, hint="nothing was enabled; run the same command again")
 
@@ -185,8 +186,7 @@ class Object:
     def programs(self) -> dict[str, int]:
         """Give the programs' descriptors, which end with this object."""
         return {
-            name: self._library.bpf_program__fd(pointer)
-            for name, pointer in self._each("program")
+            name: self._library.bpf_program__fd(pointer) for name, pointer in self._each("program")
         }
 
 
@@ -213,10 +213,16 @@ def attach(program: int, target: int, kind: int, path: str) -> None:
         os.close(link)
 
 
-def replace_program(link: int, program: int) -> None:
-    """Put another program in a link's place: every event meets one of the two."""
+def replace_program(link: int, program: int) -> bool:
+    """Put another program in a link's place: every event meets one of the two.
+
+    False if the link is attached to nothing any more.
+    """
     if _library().bpf_link_update(link, program, None):
+        if _code() in (errno.ENOLINK, errno.ENOENT):
+            return False
         raise refused("an attached BPF program cannot be replaced", _code())
+    return True
 
 
 def detach(path: str) -> bool:
@@ -224,9 +230,10 @@ def detach(path: str) -> bool:
     link = open_pin(path)
     if link is None:
         return False
+    # In this order: whoever dies in between leaves no pin of a link that does nothing.
+    os.unlink(path)
     # What the link was attached to may be gone.
     _library().bpf_link_detach(link)
-    os.unlink(path)
     os.close(link)
     return True
 

@@ -71,7 +71,8 @@ def take(wanted: list[Listener], netns: int) -> dict[Listener, int]:
 def _processes(netns: int) -> list[int]:
     """Give all processes, those of the namespace first: it is nearly always one of them."""
     inode = os.fstat(netns).st_ino
-    there, elsewhere = [], []
+    there: list[int] = []
+    elsewhere: list[int] = []
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:

@@ -7,8 +7,8 @@
     PIN_ROOT/pods/COOKIE     one a pod: which listener takes what arrives
 
 Everything is found again by its pin, whoever made it. A change is made in such an order that what
-is there at any moment is an old policy, a new one, or none; whoever dies in the middle leaves a note,
-and the next one sweeps. Only one changes things at a time: the lock is that of PIN_ROOT.
+is there at any moment is an old policy, a new one, or none; whoever dies in the middle leaves a
+note, and the next one sweeps. Only one changes things at a time: the lock is that of PIN_ROOT.
 """
 
 from __future__ import annotations
@@ -245,13 +245,14 @@ class Machine:
     def _hang_up(path: str, program: int, target: int, kind: int) -> None:
         """Attach a program, or put it in the place of another version of it."""
         link = libbpf.open_pin(path)
-        if link is None:
-            libbpf.attach(program, target, kind, path)
-            return
-        try:
-            libbpf.replace_program(link, program)
-        finally:
-            os.close(link)
+        if link is not None:
+            try:
+                if libbpf.replace_program(link, program):
+                    return
+            finally:
+                os.close(link)
+            libbpf.detach(path)
+        libbpf.attach(program, target, kind, path)
 
     def _enable(self, cookie: int, netns: int, config: PodConfig) -> int:
         pod = layout.POD_KEY.pack(cookie)
@@ -280,7 +281,7 @@ class Machine:
         return unreachable
 
     def _link_pod(self, cookie: int, netns: int | None) -> None:
-        """Attach a copy of the inbound program, or replace one; a link that is stale is no link."""
+        """Attach a copy of the inbound program, or replace one; a stale link is no link."""
         path = self._path("pods", str(cookie))
         if netns is not None and self._inode(cookie) == 0:
             libbpf.detach(path)

@@ -33,7 +33,9 @@ def cookie(netns: int) -> int:
     """
     try:
         with inside(netns), socket.socket(socket.AF_INET, socket.SOCK_STREAM) as asked:
-            return int.from_bytes(asked.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), "little")
+            return int.from_bytes(
+                asked.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), "little"
+            )
     except OSError as error:
         if error.errno != errno.ENOPROTOOPT:
             raise

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from interceptor.config import Config
     from interceptor.facts import HostFacts
 
+_DNS = 53
 MOST_MARKS = 16
 """policy.h has room for these."""
 
@@ -132,9 +133,7 @@ def pod_config(config: Config, facts: HostFacts, pod: PodFacts, *, kept: Ports) 
     inbound = Ports() if config.mode is Mode.NONE else config.include_inbound_ports
     made = PodConfig(
         ipv4=config.ip_families is not FamilyChoice.IPV6,
-        ipv6=is_dual
-        or config.ip_families is FamilyChoice.IPV6
-        or (is_auto and facts.has_ipv6),
+        ipv6=is_dual or config.ip_families is FamilyChoice.IPV6 or (is_auto and facts.has_ipv6),
         outbound_port=config.outbound_port,
         inbound_port=config.inbound_port,
         dns_port=config.dns_port,
@@ -175,7 +174,7 @@ def _outside(networks: Networks, frame: Networks) -> Networks:
 
 
 def _resolvers(config: Config, facts: HostFacts) -> Networks:
-    if config.capture_dns is DnsCapture.OFF or 53 in config.exclude_outbound_ports:
+    if config.capture_dns is DnsCapture.OFF or _DNS in config.exclude_outbound_ports:
         return Networks()
     if config.capture_dns is DnsCapture.ALL:
         return Networks.everything()
@@ -202,7 +201,7 @@ def _refuse_nothing(config: Config, made: PodConfig) -> None:
             config.capture_dns is DnsCapture.RESOLV_CONF and not made.resolvers
         ),
         "DNS is to be captured, and port 53 is one of the outbound ports you exclude": (
-            config.capture_dns is not DnsCapture.OFF and 53 in config.exclude_outbound_ports
+            config.capture_dns is not DnsCapture.OFF and _DNS in config.exclude_outbound_ports
         ),
         "no group is included; to capture nothing outbound, empty the destinations you include": (
             not config.include_outbound_owner_groups.ids

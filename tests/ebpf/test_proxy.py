@@ -52,7 +52,7 @@ def test_without_a_proxy_connections_are_refused(pod: Pod, machine: Lab, number:
         assert connect(pod.client, POD[number], 22)["port"] == 22
         assert connect(pod.pod, FAR[number], 80, uid=PROXY_UID)["who"] == "outside"
         assert machine.counted(pod.pod)["no-listener"] == 1
-        assert machine._map("pending").keys() == []
+        assert machine.map("pending").keys() == []
 
 
 @pytest.mark.parametrize("number", [4, 6])
@@ -65,7 +65,7 @@ def test_a_proxy_that_comes_goes_and_comes_again(pod: Pod, machine: Lab, number:
                 assert (answer["port"], answer["original"]) == (15006, endpoint(POD[number], 8080))
                 assert connect(pod.pod, FAR[number], 80)["port"] == 15001
             assert connect(pod.client, POD[number], 8080) == {"error": "ConnectionRefusedError"}
-            assert machine._map("listeners").keys() == []
+            assert machine.map("listeners").keys() == []
 
 
 def test_a_proxy_that_was_there_before(pod: Pod, machine: Lab) -> None:
@@ -182,7 +182,7 @@ def test_many_at_once_are_never_mixed_up(pod: Pod, machine: Lab) -> None:
         for thread in threads:
             thread.join()
         assert not wrong
-        assert machine._map("pending").keys() == []
+        assert machine.map("pending").keys() == []
         assert machine.counted(pod.pod)["network"] == 1000
 
 
@@ -214,4 +214,4 @@ def test_a_real_envoy_both_ways(pod: Pod, machine: Lab, tmp_path: Path) -> None:
             froms = {e["listener"]: e["from"] for e in entries}
             assert CLIENT[number] in froms["inbound"]
             assert POD_SIDE[number] in froms["outbound"]
-    assert becomes(lambda: machine._map("pending").keys() == [])
+    assert becomes(lambda: machine.map("pending").keys() == [])

@@ -46,7 +46,7 @@ def world(lab: Lab) -> Iterator[Pod]:
         yield made
         for recorder in recorders:
             recorder.close()
-        assert lab._map("pending").keys() == []
+        assert lab.map("pending").keys() == []
 
 
 def _answer(client: socket.socket) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from interceptor.values import Ports
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from interceptor.backends.ebpf.layout import State
+    from interceptor.system.libbpf import Map
     from tests.lab.netns import Namespace
 
 
@@ -38,7 +40,17 @@ def config_for(namespace: Namespace, flags: tuple[str, ...] = ()) -> PodConfig:
 
 
 class Lab(Machine):
-    """Machine, with namespaces by their tests' names."""
+    """Machine, with namespaces by their tests' names, and what is inside."""
+
+    @property
+    def root(self) -> str:
+        return self._store.root
+
+    def map(self, name: str) -> Map:
+        return self._store.map(name)
+
+    def state(self) -> State:
+        return self._store.state()
 
     def put(self, namespace: Namespace, *flags: str) -> Enabled:
         """Enforce settings in a namespace."""
@@ -66,4 +78,4 @@ def lab_machine() -> Iterator[Lab]:
             yield made
         finally:
             made.unload(even_if_used=True)
-            assert not os.path.exists(made._root)
+            assert not os.path.exists(made.root)

@@ -39,6 +39,8 @@ CGROUP_KINDS = {
 SK_LOOKUP = 36
 
 _BATCH = 4096
+_INFORMATION = 1
+"""bpf/libbpf.h, LIBBPF_INFO: what is above is for those who debug libbpf."""
 _LINK_INFO = struct.Struct("=IIIIII")
 _NOT_KNOWN = 524
 """ENOTSUPP, which the C library has no words for."""
@@ -69,7 +71,9 @@ def _said() -> Iterator[list[str]]:
     libc = ctypes.CDLL(None)
     buffer = ctypes.create_string_buffer(1 << 14)
 
-    def note(_level: int, form: int, arguments: int) -> int:
+    def note(level: int, form: int, arguments: int) -> int:
+        if level > _INFORMATION:
+            return 0
         libc.vsnprintf(
             buffer, ctypes.sizeof(buffer), ctypes.c_void_p(form), ctypes.c_void_p(arguments)
         )

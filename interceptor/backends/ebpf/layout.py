@@ -196,6 +196,16 @@ def generation_of(policy: bytes) -> int:
     return int(_POLICY.unpack(policy)[0])
 
 
+def inbound_port_of(policy: bytes) -> int:
+    """Give the port a policy sends to what arrives."""
+    return int(_POLICY.unpack(policy)[3])
+
+
+def family_of(listener_key: bytes) -> int:
+    """Give AF_INET or AF_INET6."""
+    return int(_LISTENER_KEY.unpack(listener_key)[1])
+
+
 def owner_of(fact_key: bytes) -> int:
     """Give the generation of a fact."""
     return int(_FACT_KEY.unpack(fact_key)[2])

@@ -9,6 +9,7 @@ directory.
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
@@ -199,7 +200,9 @@ class Machine:
             store.map("counts").put(pod, nothing, NOEXIST)
             # From here on the new one decides, about whatever is asked next.
             pods.put(pod, lowered.policy)
-            unreachable = self._register(cookie, netns, config.inbound_port)
+            unreachable = 0
+            if before is None or layout.inbound_port_of(before) != config.inbound_port:
+                unreachable = self._register(cookie, netns, config.inbound_port)
             loading.link_pod(store, cookie, netns)
         except BaseException:
             if before is None:
@@ -216,19 +219,19 @@ class Machine:
 
     def _register(self, cookie: int, netns: int, port: int) -> int:
         """Name the listeners that are there already; give how many could not be had."""
+        listeners = self._store.map("listeners")
+        slots = layout.listener_keys(cookie)
+        # What listened on another port is not the proxy any more. What begins to listen from now
+        # on is named by the programs, or it is in the list that follows, or both.
+        listeners.remove_all(slots)
         wanted = listening(netns, port)
         taken = take(wanted, netns) if wanted else {}
-        listeners = self._store.map("listeners")
-        for number, key in enumerate(layout.listener_keys(cookie)):
-            # What listened on another port before is not the proxy any more.
-            family = 2 if number < layout.LISTENER_SLOTS else 10
-            mine = [one for one in taken if one.family == family]
-            at = number % layout.LISTENER_SLOTS
-            if at < len(mine):
-                listeners.put(key, taken[mine[at]].to_bytes(8, "little"))
-            else:
-                listeners.remove(key)
-        for descriptor in taken.values():
+        for one, descriptor in taken.items():
+            for slot in slots:
+                if layout.family_of(slot) == one.family and listeners.put(
+                    slot, descriptor.to_bytes(8, sys.byteorder), NOEXIST
+                ):
+                    break
             os.close(descriptor)
         return len(wanted) - len(taken)
 

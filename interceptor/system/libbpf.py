@@ -42,6 +42,7 @@ _BATCH = 4096
 _INFORMATION = 1
 """bpf/libbpf.h, LIBBPF_INFO: what is above is for those who debug libbpf."""
 _LINK_INFO = struct.Struct("=IIIIII")
+_LIBBPFS_OWN = 4000
 _NOT_KNOWN = 524
 """ENOTSUPP, which the C library has no words for."""
 
@@ -95,7 +96,9 @@ def _code() -> int:
 
 
 def words(code: int) -> str:
-    """Say what an errno means."""
+    """Say what an errno means; libbpf has some of its own."""
+    if code >= _LIBBPFS_OWN:
+        return "libbpf does not understand it"
     return "not supported" if code == _NOT_KNOWN else os.strerror(code)
 
 
@@ -249,6 +252,44 @@ def netns_of(link: int) -> int:
     if _library().bpf_obj_get_info_by_fd(link, info, ctypes.byref(length)):
         raise refused("a link cannot be looked at", _code())
     return int(_LINK_INFO.unpack_from(bytes(info))[4])
+
+
+_SAMPLE = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.c_char), ctypes.c_size_t
+)
+
+
+class Ring:
+    """A ring buffer that programs write to.
+
+    Args:
+        descriptor: of its map; it stays the caller's.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._found: list[bytes] = []
+        self._note = _SAMPLE(self._add)
+        self._library = _library()
+        self._library.ring_buffer__new.restype = ctypes.c_void_p
+        made = self._library.ring_buffer__new(descriptor, self._note, None, None)
+        if not made:
+            raise refused("the ring buffer of BPF programs cannot be opened", _code())
+        self._handle = ctypes.c_void_p(made)
+
+    def _add(self, _: object, data: ctypes._Pointer[ctypes.c_char], size: int) -> int:
+        self._found.append(ctypes.string_at(data, size))
+        return 0
+
+    def wait(self, seconds: float) -> list[bytes]:
+        """Give what is there, waiting for the first if there is nothing."""
+        self._library.ring_buffer__poll(self._handle, int(seconds * 1000))
+        found = list(self._found)
+        self._found.clear()
+        return found
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._library.ring_buffer__free(self._handle)
 
 
 class Map:

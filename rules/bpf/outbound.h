@@ -150,7 +150,9 @@ static __always_inline int outbound(struct bpf_sock_addr *ctx, const struct addr
 	original->port = ctx->user_port;
 	original->protocol = protocol;
 	original->is_proxys = 0;
-	if (is_connect)
+	// Not datagrams: a DNS proxy on all addresses answers from the address it was asked from, and
+	// that has to be the one that was put in the place of the resolver's.
+	if (is_connect && protocol == IPPROTO_TCP)
 		bind_source(ctx, &bind_to, family);
 	redirect(ctx, &c, &d, family);
 	return ALLOW;

@@ -23,9 +23,10 @@ from interceptor.system import bpffs
 from interceptor.system.libbpf import NOEXIST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from interceptor.backends.ebpf.pod_config import PodConfig
+    from interceptor.backends.ebpf.tracing import Decision
     from interceptor.system.deadline import Deadline
 
 PIN_ROOT = "/sys/fs/bpf/interceptor"
@@ -172,6 +173,15 @@ class Machine:
     def attached(self) -> tuple[str, ...]:
         """Name the programs that are attached at the root of the cgroup tree."""
         return tuple(self._store.names("links"))
+
+    @contextmanager
+    def traced(self, pod: int = 0) -> Iterator[Callable[[float], list[Decision]]]:
+        """Have decisions told as they are made, see ``tracing.traced``."""
+        from interceptor.backends.ebpf.tracing import traced
+
+        self._store.open()
+        with traced(self._store, pod) as wait:
+            yield wait
 
     # What follows needs the lock.
 

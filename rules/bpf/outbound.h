@@ -150,9 +150,9 @@ static __always_inline int outbound(struct bpf_sock_addr *ctx, const struct addr
 	original->port = ctx->user_port;
 	original->protocol = protocol;
 	original->is_proxys = 0;
-	// Not datagrams: a DNS proxy on all addresses answers from the address it was asked from, and
-	// that has to be the one that was put in the place of the resolver's.
-	if (is_connect && protocol == IPPROTO_TCP)
+	// Datagrams too, or the socket could not be connected to the world any more: its source would
+	// be localhost for good. The DNS listener is on localhost, as with netfilter.
+	if (is_connect)
 		bind_source(ctx, &bind_to, family);
 	redirect(ctx, &c, &d, family);
 	return ALLOW;

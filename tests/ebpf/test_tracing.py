@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from interceptor.backends.ebpf.observe import cookie
 from interceptor.backends.ebpf.reasons import REASONS
-from tests.lab.pod import CLIENT, FAR, POD, Pod
-from tests.lab.traffic import connect, recorder
+from tests.lab.pod import CLIENT, FAR, POD, PROXY_UID, Pod
+from tests.lab.traffic import Recorder, connect, recorder
 
 if TYPE_CHECKING:
     from interceptor.backends.ebpf.tracing import Decision
     from tests.lab.ebpf import Lab
 
 pytestmark = pytest.mark.root
+
+_LOCALHOST = {4: "127.0.0.1", 6: "::1"}
 
 
 def _all(machine: Lab, pod: Pod, number: int) -> list[Decision]:
@@ -37,8 +40,8 @@ def test_each_decision_is_told_and_counted(pod: Pod, machine: Lab, number: int) 
     machine.put(pod.pod, "--capture-dns", "all")
     with (
         recorder(pod.pod, 15001, 15006, 22),
-        recorder(pod.pod, 15053, protocol="udp"),
         recorder(pod.outside, 443),
+        closing(Recorder(pod.pod, 15053, protocol="udp", on=_LOCALHOST, uid=PROXY_UID)),
     ):
         found = _all(machine, pod, number)
         counted = machine.counted(pod.pod)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from interceptor.backends.ebpf.machine import Enabled, Machine
 from interceptor.backends.ebpf.observe import cookie, pod_facts
@@ -42,6 +42,10 @@ def config_for(namespace: Namespace, flags: tuple[str, ...] = ()) -> PodConfig:
 class Lab(Machine):
     """Machine, with namespaces by their tests' names, and what is inside."""
 
+    @classmethod
+    def at(cls, root: str) -> Self:
+        return cls(Deadline(110), root)
+
     @property
     def root(self) -> str:
         return self._store.root
@@ -73,7 +77,7 @@ def new_root() -> str:
 @contextmanager
 def lab_machine() -> Iterator[Lab]:
     """Have programs and maps for a while; nothing of them is left, whatever happened."""
-    with Lab(Deadline(110), new_root()) as made:
+    with Lab.at(new_root()) as made:
         try:
             yield made
         finally:

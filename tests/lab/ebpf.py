@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
 from interceptor.backends.ebpf.machine import Enabled, Machine
@@ -12,6 +12,7 @@ from interceptor.backends.ebpf.observe import cookie, pod_facts
 from interceptor.backends.ebpf.pod_config import PodConfig, pod_config
 from interceptor.layers import DEFAULTS, Layer, resolve
 from interceptor.system import host
+from interceptor.system.bpffs import USUAL
 from interceptor.system.deadline import Deadline
 from interceptor.values import Ports
 
@@ -74,9 +75,21 @@ def new_root() -> str:
     return f"/sys/fs/bpf/iv-{os.getpid()}-{secrets.token_hex(3)}"
 
 
+def _remove_orphans() -> None:
+    """Take away what tests left that were killed: programs at the root see everybody."""
+    with suppress(FileNotFoundError):
+        for name in os.listdir(USUAL):
+            begin, _, rest = name.partition("-")
+            process = rest.partition("-")[0]
+            if begin == "iv" and process.isdigit() and not os.path.exists(f"/proc/{process}"):
+                with Lab.at(f"{USUAL}/{name}") as left:
+                    left.unload(even_if_used=True)
+
+
 @contextmanager
 def lab_machine() -> Iterator[Lab]:
     """Have programs and maps for a while; nothing of them is left, whatever happened."""
+    _remove_orphans()
     with Lab.at(new_root()) as made:
         try:
             yield made

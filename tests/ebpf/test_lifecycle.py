@@ -240,6 +240,31 @@ def test_killed_at_any_point_the_next_run_puts_it_right(pod: Pod) -> None:
     assert not os.path.exists(root)
 
 
+def test_what_somebody_left_half_done_is_taken_away_with_the_next_thing(
+    pod: Pod, machine: Lab
+) -> None:
+    with namespaces("other") as (other,):
+        machine.put(pod.pod)
+        machine.put(other)
+        # As if somebody had died while enabling: a policy, and nothing yet for what arrives.
+        os.unlink(f"{machine.root}/pods/{cookie(other._descriptor)}")
+        machine._store.note(changing=True)
+        assert machine.drop(pod.pod)
+        assert machine.held() == {}
+        assert machine.map("facts").keys() == []
+
+
+def test_half_a_machine_is_none_and_is_taken_away(pod: Pod, machine: Lab) -> None:
+    machine.load()
+    os.unlink(f"{machine.root}/maps/facts")
+    machine.close()
+    assert (machine.held(), machine.counts(), machine.collect()) == ({}, {}, ())
+    assert not machine.drop(pod.pod)
+    assert machine.unload()
+    assert not os.path.exists(machine.root)
+    assert machine.put(pod.pod).changed
+
+
 def test_loaders_at_the_same_time(machine: Lab) -> None:
     failures: list[BaseException] = []
 

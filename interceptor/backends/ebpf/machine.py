@@ -113,8 +113,7 @@ class Machine:
         if not self.is_loaded:
             return False
         with self._changing():
-            self._store.open()
-            return self._disable(cookie)
+            return self._is_whole() and self._disable(cookie)
 
     def collect(self) -> tuple[int, ...]:
         """Take away what is left of namespaces that are no more; give their cookies."""
@@ -122,7 +121,8 @@ class Machine:
             return ()
         with self._changing():
             store = self._store
-            store.open()
+            if not self._is_whole():
+                return ()
             dead = tuple(cookie for cookie in store.linked() if store.inode(cookie) == 0)
             for cookie in dead:
                 self._disable(cookie)
@@ -134,9 +134,7 @@ class Machine:
             return True
         with self._changing():
             store = self._store
-            # Somebody may have died before there were all maps.
-            if store.names("maps") == sorted(MAPS):
-                store.open()
+            if self._is_whole():
                 pods = {*store.policies(), *store.linked()}
                 if pods and not even_if_used:
                     return False
@@ -151,6 +149,8 @@ class Machine:
             return {}
         with self._locked():
             store = self._store
+            if store.names("maps") != sorted(MAPS):
+                return {}
             store.open()
             facts = store.map("facts").items()
             return {
@@ -161,6 +161,8 @@ class Machine:
     def counts(self) -> dict[int, dict[str, int]]:
         """Give how often each reason decided, by cookie; see ``reasons``."""
         if not self.is_loaded:
+            return {}
+        if self._store.names("maps") != sorted(MAPS):
             return {}
         self._store.open()
         counted = self._store.map("counts")
@@ -196,6 +198,17 @@ class Machine:
 
         with self._locked(), held_interrupts():
             yield
+
+    def _is_whole(self) -> bool:
+        """Open and sweep what there is; false if somebody died before there were all maps.
+
+        Nothing can be enforced without them.
+        """
+        if self._store.names("maps") != sorted(MAPS):
+            return False
+        self._store.open()
+        self._store.sweep()
+        return True
 
     def _enable(self, cookie: int, netns: int, config: PodConfig) -> int:
         store, pod = self._store, layout.POD_KEY.pack(cookie)

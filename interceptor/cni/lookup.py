@@ -1,0 +1,157 @@
+"""Ask the API server for a pod: for runtimes that pass no annotations to plugins.
+
+Each answer that is not a pod is an error: a pod that nobody can tell apart from one that is to be
+intercepted must not start without being so. A kubelet comes back with the same pod soon, so what
+may be otherwise then is tried again here only within a few seconds.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import msgspec
+
+from interceptor.cni.api_server import ApiServer, UnreachableError
+from interceptor.cni.looked_up import LookedUp, read_pod
+from interceptor.errors import PodLookupError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from interceptor.cni.api_server import Answer
+
+_OK = 200
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY = 401, 403, 404, 429
+_SERVER_FAULTS = range(500, 600)
+_FEW = 3
+"""Times to ask in all where the answer may be about to change: a pod that only another API server
+has been told of yet, a token that is being renewed."""
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 0.8
+_HINTS = {
+    _UNAUTHORIZED: "its token is not accepted: does interceptor cni install --watch renew it?",
+    _FORBIDDEN: 'its user needs a ClusterRole with apiGroups [""], resources ["pods"], '
+    'verbs ["get"], and a ClusterRoleBinding to that',
+    _NOT_FOUND: "is the kubeconfig this cluster's?",
+}
+
+
+class Lookup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How to ask.
+
+    Args:
+        kubeconfig: path of a kubeconfig whose user may get pods.
+        timeout: seconds for everything.
+    """
+
+    kubeconfig: str
+    timeout: float = 5.0
+
+
+def look_up(lookup: Lookup, namespace: str, name: str) -> LookedUp:
+    """Ask the API server for a pod.
+
+    Raises:
+        HostError: the Kubernetes client is not installed.
+        PodLookupError: the pod could not be had, with the server and the reason.
+    """
+    asking = _Asking(lookup, namespace, name)
+    # Apart from this thread: nothing limits how long a name server or a dripping answer takes.
+    thread = threading.Thread(target=asking.run, daemon=True)
+    thread.start()
+    thread.join(lookup.timeout)
+    match asking.result:
+        case LookedUp() as pod:
+            return pod
+        case BaseException() as error:
+            raise error
+        case None:
+            last = f", before that: {asking.last}" if asking.last else ""
+            raise asking.error(f"no answer within {lookup.timeout:g} seconds{last}")
+
+
+class _Asking:
+    """Questions about one pod until one is answered, and what came of them."""
+
+    def __init__(self, lookup: Lookup, namespace: str, name: str) -> None:
+        self._lookup = lookup
+        self._end = time.monotonic() + lookup.timeout
+        self._pod = f"{namespace}/{name}"
+        self._path = f"/api/v1/namespaces/{quote(namespace, '')}/pods/{quote(name, '')}"
+        self._url = ""
+        self.last = ""
+        self.result: LookedUp | BaseException | None = None
+
+    def run(self) -> None:
+        """Ask; ``result`` is there when this ends."""
+        try:
+            self.result = self._ask()
+        except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread
+            self.result = error
+
+    def error(self, reason: str, hint: str = "") -> PodLookupError:
+        """Make the error that says what was asked of whom."""
+        where = f" at {self._url}" if self._url else ""
+        return PodLookupError(f"pod {self._pod} was not looked up{where}: {reason}", hint=hint)
+
+    def _ask(self) -> LookedUp:
+        refusals = 0
+        for pause_s in _pauses():
+            # Anew each time: who renews a token writes a file.
+            server = ApiServer(self._lookup.kubeconfig)
+            self._url = server.url
+            try:
+                answer = server.get(self._path, max(self._end - time.monotonic(), pause_s))
+            except UnreachableError as error:
+                self.last = str(error)
+                if error.for_good:
+                    break
+            else:
+                if answer.status == _OK:
+                    return self._read(answer)
+                refusals += 1
+                self.last = _refusal(answer)
+                if not _may_change(answer.status, refusals):
+                    raise self.error(self.last, _HINTS.get(answer.status, ""))
+            if time.monotonic() + pause_s >= self._end:
+                break
+            time.sleep(pause_s)
+        raise self.error(self.last)
+
+    def _read(self, answer: Answer) -> LookedUp:
+        try:
+            return read_pod(answer.body)
+        except ValueError as error:
+            raise self.error(
+                f"the answer is no pod: {error}", "is that server an API server of Kubernetes?"
+            ) from None
+
+
+def _pauses() -> Iterator[float]:
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        yield pause_s
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+def _may_change(status: int, refusals: int) -> bool:
+    """Whether the same question may soon have another answer."""
+    if status in {_UNAUTHORIZED, _NOT_FOUND}:
+        return refusals < _FEW
+    return status == _TOO_MANY or status in _SERVER_FAULTS
+
+
+class _Status(msgspec.Struct, frozen=True):
+    message: str = ""
+
+
+def _refusal(answer: Answer) -> str:
+    """Give the status, and the server's own words if it has any."""
+    try:
+        words = msgspec.json.decode(answer.body, type=_Status).message
+    except ValueError:
+        words = ""
+    line = " ".join(words.split())[:300]
+    return f"HTTP status {answer.status}" + (f", {line}" if line else "")

@@ -96,7 +96,6 @@ class ApiServer:
                 preload_content=False,
             )
             body: bytes = response.read(_MOST_ANSWER)
-            response.close()
         except LocationValueError:
             raise UnreachableError("that is no server's address", for_good=True) from None
         except HTTPError as error:
@@ -104,6 +103,8 @@ class ApiServer:
         except (OSError, ValueError) as error:
             # Such as a certificate that is no PEM, or a token that cannot be a header.
             raise UnreachableError(_one_line(error), for_good=True) from None
+        finally:
+            self._pool.clear()
         return Answer(int(response.status), body)
 
 
@@ -133,8 +134,9 @@ def _configuration(path: str) -> Any:
                 user["token"] = read_file(token_path, _MOST).decode().strip()
         loader = KubeConfigLoader(content, config_base_path=os.path.dirname(path))
         loader.load_and_set(configuration)
-        # The client itself would ask localhost.
-        _ = loader.host
+        # Where there is no server the client itself would ask localhost.
+        if not loader.host.startswith(("https://", "http://")):
+            raise _unusable(path, f"its server {loader.host!r} is no https address")
     except OSError as error:
         name = os.fsdecode(error.filename) if error.filename else path
         raise _unusable(path, f"{name}: {error.strerror or type(error).__name__}") from None

@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 import time
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import msgspec
 
@@ -76,6 +75,8 @@ class _Asking:
     """Questions about one pod until one is answered, and what came of them."""
 
     def __init__(self, lookup: Lookup, namespace: str, name: str) -> None:
+        from urllib.parse import quote
+
         self._lookup = lookup
         self._end = time.monotonic() + lookup.timeout
         self._pod = f"{namespace}/{name}"
@@ -107,7 +108,9 @@ class _Asking:
             except UnreachableError as error:
                 self.last = str(error)
                 if error.for_good:
-                    break
+                    raise self.error(
+                        self.last, f"is what {self._lookup.kubeconfig} says this server's?"
+                    ) from None
             else:
                 if answer.status == _OK:
                     return self._read(answer)

@@ -46,7 +46,7 @@ def configure(lookup: Lookup, server: FakeApiServer | str, authority: Path | Non
     from pathlib import Path
 
     url = server if isinstance(server, str) else server.url
-    kubeconfig(Path(lookup.kubeconfig), url, authority=authority, tokenFile="token")
+    kubeconfig(Path(lookup.kubeconfig), url, {"tokenFile": "token"}, authority)
 
 
 def refusal(lookup: Lookup) -> PodLookupError:
@@ -96,9 +96,9 @@ def test_a_token_renewed_while_asking_is_used(lookup: Lookup, tmp_path: Path) ->
 def test_a_token_in_the_kubeconfig_will_do(lookup: Lookup, tmp_path: Path) -> None:
     with fake_api_server(pod()) as server:
         written = {"token": "written"}
-        kubeconfig(tmp_path / "kubeconfig", server.url, **written)
+        kubeconfig(tmp_path / "kubeconfig", server.url, written)
         look_up(lookup, "shop", "web")
-        kubeconfig(tmp_path / "kubeconfig", server.url, **written, tokenFile="token")
+        kubeconfig(tmp_path / "kubeconfig", server.url, written | {"tokenFile": "token"})
         look_up(lookup, "shop", "web")
     assert [asked.token for asked in server.asked] == ["Bearer written", "Bearer first"]
 
@@ -232,7 +232,7 @@ def test_a_useless_kubeconfig_is_named(lookup: Lookup, text: str | None, reason:
 
 
 def test_files_a_kubeconfig_names_have_to_be_there(lookup: Lookup, tmp_path: Path) -> None:
-    content = kubeconfig(tmp_path / "kubeconfig", "https://127.0.0.1:1", tokenFile="gone")
+    content = kubeconfig(tmp_path / "kubeconfig", "https://127.0.0.1:1", {"tokenFile": "gone"})
     assert f"{tmp_path}/gone: No such file" in refusal(lookup).message
     (tmp_path / "gone").write_text("token")
     content["users"][0]["user"] = {}
@@ -251,7 +251,7 @@ def test_an_authority_that_is_no_certificate(
 
 
 def test_a_kubeconfig_needs_a_server(lookup: Lookup, tmp_path: Path) -> None:
-    content = kubeconfig(tmp_path / "kubeconfig", "", tokenFile="token")
+    content = kubeconfig(tmp_path / "kubeconfig", "", {"tokenFile": "token"})
     assert "cannot be used" in refusal(lookup).message
     del content["clusters"][0]["cluster"]["server"]
     (tmp_path / "kubeconfig").write_text(json.dumps(content))

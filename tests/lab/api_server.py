@@ -113,7 +113,7 @@ def self_signed(directory: Path, name: str) -> Path:
 
 
 def kubeconfig(
-    path: Path, server: str, *, authority: Path | None = None, **user: Any
+    path: Path, server: str, user: dict[str, Any], authority: Path | None = None
 ) -> dict[str, Any]:
     """Write a kubeconfig and give what it holds."""
     cluster = {"server": server}

@@ -13,7 +13,7 @@
     ├── ParseError          exit 1    a dump that is not what its tool prints
     ├── CommandError        exit 1    a kernel tool refused; the namespace is as it was
     ├── OutputError         exit 1    what was asked for is done, and stdout takes no answer
-    ├── PodLookupError      exit 1    the API server could not be asked what a pod is, or not now
+    ├── UnreachableError    exit 1    a server that has to be asked gives no answer
     └── DeadlineError       exit 1    ``--timeout`` ran out
 
 A message says what failed in one line; a hint says what to do in one line. Nothing here prints.
@@ -124,10 +124,10 @@ class OutputError(InterceptorError):
     usual_hint = "send its output where it can be written; status tells what is in force"
 
 
-class PodLookupError(InterceptorError):
-    """What a pod is could not be learnt from the API server; asked later, it may tell."""
+class UnreachableError(InterceptorError):
+    """A server that has to be asked gives no answer, or not now."""
 
-    usual_hint = "the pod is tried again by itself; is the API server well?"
+    usual_hint = "try again later"
 
 
 class DeadlineError(InterceptorError):

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from interceptor.errors import HostError, PodLookupError
+from interceptor.errors import HostError, UnreachableError
 from interceptor.files import read_file
 
 _MOST = 1 << 20
@@ -30,7 +30,7 @@ class Answer(msgspec.Struct, frozen=True):
     body: bytes
 
 
-class UnreachableError(Exception):
+class NoAnswerError(Exception):
     """No answer came; its text is why, as half a sentence.
 
     Args:
@@ -49,7 +49,7 @@ class ApiServer:
 
     Raises:
         HostError: the Kubernetes client is not installed.
-        PodLookupError: the kubeconfig cannot be used.
+        UnreachableError: the kubeconfig cannot be used.
     """
 
     def __init__(self, kubeconfig: str) -> None:
@@ -77,7 +77,7 @@ class ApiServer:
             timeout_s: for connecting, and for each part of the answer.
 
         Raises:
-            UnreachableError: there was no answer.
+            NoAnswerError: there was no answer.
         """
         from urllib3.exceptions import HTTPError, LocationValueError
 
@@ -97,12 +97,12 @@ class ApiServer:
             )
             body: bytes = response.read(_MOST_ANSWER)
         except LocationValueError:
-            raise UnreachableError("that is no server's address", for_good=True) from None
+            raise NoAnswerError("that is no server's address", for_good=True) from None
         except HTTPError as error:
             raise _unreachable(error) from None
         except (OSError, ValueError) as error:
             # Such as a certificate that is no PEM, or a token that cannot be a header.
-            raise UnreachableError(_one_line(error), for_good=True) from None
+            raise NoAnswerError(_one_line(error), for_good=True) from None
         finally:
             self._pool.clear()
         return Answer(int(response.status), body)
@@ -112,7 +112,7 @@ def _configuration(path: str) -> Any:
     """Read a kubeconfig into what the client takes.
 
     Raises:
-        PodLookupError: it cannot be used.
+        UnreachableError: it cannot be used.
     """
     import yaml
     from kubernetes.client import Configuration
@@ -153,14 +153,14 @@ def _token(configuration: Any) -> str:
     return str(settings.get("BearerToken", {}).get("value") or "")
 
 
-def _unusable(path: str, reason: str) -> PodLookupError:
-    return PodLookupError(
+def _unusable(path: str, reason: str) -> UnreachableError:
+    return UnreachableError(
         f"kubeconfig {path} cannot be used: {reason}",
         hint="it needs a server, its certificate authority, and a user with token or tokenFile",
     )
 
 
-def _unreachable(error: BaseException) -> UnreachableError:
+def _unreachable(error: BaseException) -> NoAnswerError:
     """Make the reason of what lies deepest: the kernel's or TLS's own words."""
     deepest = error
     while True:
@@ -172,11 +172,11 @@ def _unreachable(error: BaseException) -> UnreachableError:
         deepest = within
     distrust = getattr(deepest, "verify_message", "")
     if distrust:
-        return UnreachableError(f"its certificate is not trusted: {distrust}", for_good=True)
+        return NoAnswerError(f"its certificate is not trusted: {distrust}", for_good=True)
     if isinstance(deepest, TimeoutError) or "Timeout" in type(error).__name__:
-        return UnreachableError("it does not answer", for_good=False)
+        return NoAnswerError("it does not answer", for_good=False)
     words = deepest.strerror if isinstance(deepest, OSError) else ""
-    return UnreachableError(words or _one_line(deepest), for_good=False)
+    return NoAnswerError(words or _one_line(deepest), for_good=False)
 
 
 def _one_line(error: BaseException) -> str:

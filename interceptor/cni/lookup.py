@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from interceptor.cni.api_server import ApiServer, UnreachableError
-from interceptor.cni.looked_up import LookedUp, read_pod
-from interceptor.errors import PodLookupError
+from interceptor.cni.api_server import ApiServer, NoAnswerError
+from interceptor.cni.pod_spec import LookedUp, read_pod
+from interceptor.errors import ConfigError, UnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from interceptor.cni.api_server import Answer
+    from interceptor.cni.netconf import Lookup
+    from interceptor.cni.pod import Pod
 
 _OK = 200
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY = 401, 403, 404, 429
@@ -37,16 +39,34 @@ _HINTS = {
 }
 
 
-class Lookup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How to ask.
+def looked_up(lookup: Lookup, pod: Pod) -> Pod:
+    """Give what the API server knows of a pod in the place of what the runtime said.
 
-    Args:
-        kubeconfig: path of a kubeconfig whose user may get pods.
-        timeout: seconds for everything.
+    Raises:
+        ConfigError: the runtime does not say which pod it is.
+        HostError: the Kubernetes client is not installed.
+        UnreachableError: the pod could not be had, or is another one of that name.
     """
-
-    kubeconfig: str
-    timeout: float = 5.0
+    if not (pod.namespace and pod.name):
+        raise ConfigError(
+            f"{pod} cannot be looked up: the runtime does not say its namespace and name",
+            hint="leave lookup out of the CNI configuration for a runtime without Kubernetes",
+        )
+    found = look_up(lookup, pod.namespace, pod.name)
+    if pod.uid and pod.uid not in {found.uid, found.mirrors}:
+        raise UnreachableError(
+            f"{pod} was looked up, and is another one than the runtime starts: "
+            f"uid {found.uid}, not {pod.uid}",
+            hint="the older one of the two goes, and nothing has to be done about it",
+        )
+    return msgspec.structs.replace(
+        pod,
+        uid=pod.uid or found.uid,
+        annotations=found.annotations,
+        labels=found.labels,
+        sidecar=found.settings,
+        skip=found.skip,
+    )
 
 
 def look_up(lookup: Lookup, namespace: str, name: str) -> LookedUp:
@@ -54,7 +74,7 @@ def look_up(lookup: Lookup, namespace: str, name: str) -> LookedUp:
 
     Raises:
         HostError: the Kubernetes client is not installed.
-        PodLookupError: the pod could not be had, with the server and the reason.
+        UnreachableError: the pod could not be had, with the server and the reason.
     """
     asking = _Asking(lookup, namespace, name)
     # Apart from this thread: nothing limits how long a name server or a dripping answer takes.
@@ -92,10 +112,10 @@ class _Asking:
         except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread
             self.result = error
 
-    def error(self, reason: str, hint: str = "") -> PodLookupError:
+    def error(self, reason: str, hint: str = "") -> UnreachableError:
         """Make the error that says what was asked of whom."""
         where = f" at {self._url}" if self._url else ""
-        return PodLookupError(f"pod {self._pod} was not looked up{where}: {reason}", hint=hint)
+        return UnreachableError(f"pod {self._pod} was not looked up{where}: {reason}", hint=hint)
 
     def _ask(self) -> LookedUp:
         refusals = 0
@@ -105,7 +125,7 @@ class _Asking:
             self._url = server.url
             try:
                 answer = server.get(self._path, max(self._end - time.monotonic(), pause_s))
-            except UnreachableError as error:
+            except NoAnswerError as error:
                 self.last = str(error)
                 if error.for_good:
                     raise self.error(

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from interceptor.cni.lookup import Lookup, look_up
-from interceptor.errors import HostError, PodLookupError
+from interceptor.cni.lookup import look_up, looked_up
+from interceptor.cni.netconf import Lookup
+from interceptor.cni.pod import Pod
+from interceptor.errors import ConfigError, HostError, UnreachableError
 from tests.lab.api_server import (
     FakeApiServer,
     Reply,
@@ -49,8 +51,8 @@ def configure(lookup: Lookup, server: FakeApiServer | str, authority: Path | Non
     kubeconfig(Path(lookup.kubeconfig), url, {"tokenFile": "token"}, authority)
 
 
-def refusal(lookup: Lookup) -> PodLookupError:
-    with pytest.raises(PodLookupError) as caught:
+def refusal(lookup: Lookup) -> UnreachableError:
+    with pytest.raises(UnreachableError) as caught:
         look_up(lookup, "shop", "web")
     message = caught.value.message
     assert "\n" not in message
@@ -67,6 +69,38 @@ def test_a_pod_is_found(lookup: Lookup, certificate: Path) -> None:
     assert server.asked == [("/api/v1/namespaces/shop/pods/web", "Bearer first")]
     assert (found.annotations, found.labels, found.uid) == ({"a": "1"}, {"l": "2"}, "u-1")
     assert (found.settings, found.skip, found.host_network) == ({}, "", False)
+
+
+def test_what_the_api_server_says_counts(lookup: Lookup) -> None:
+    inject = "sidecar.istio.io/inject"
+    reply = pod(annotations={inject: "true", "a": "1"}, labels={inject: "false"})
+    with fake_api_server(reply) as server:
+        configure(lookup, server)
+        found = looked_up(lookup, Pod("shop", "web", annotations={"older": "2"}))
+    assert found == Pod("shop", "web", "1", {inject: "true", "a": "1"}, {inject: "false"}, {}, "")
+    assert found.marks == {inject: "false", "a": "1"}
+
+
+@pytest.mark.parametrize(
+    ("uid", "mirror", "is_it"),
+    [("1", "", True), ("", "", True), ("2", "", False), ("2", "2", True), ("3", "2", False)],
+)
+def test_another_pod_of_that_name_is_not_taken_for_it(
+    lookup: Lookup, uid: str, mirror: str, *, is_it: bool
+) -> None:
+    reply = pod(annotations={"kubernetes.io/config.mirror": mirror} if mirror else {})
+    with fake_api_server(reply) as server:
+        configure(lookup, server)
+        if is_it:
+            assert looked_up(lookup, Pod("shop", "web", uid)).uid == (uid or "1")
+        else:
+            with pytest.raises(UnreachableError, match=f"uid 1, not {uid}"):
+                looked_up(lookup, Pod("shop", "web", uid))
+
+
+def test_a_pod_without_a_namespace_is_not_looked_up(lookup: Lookup) -> None:
+    with pytest.raises(ConfigError, match="does not say its namespace"):
+        looked_up(lookup, Pod(name="web"))
 
 
 def test_names_stay_names(lookup: Lookup) -> None:

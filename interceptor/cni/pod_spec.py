@@ -12,6 +12,8 @@ from interceptor.istio.gotext import parse_bool
 
 _PROXY, _INIT = "istio-proxy", "istio-init"
 _PROXY_ID = 1337
+_MIRROR = "kubernetes.io/config.mirror"
+"""Kubelet writes it to what stands at the API server for a static pod."""
 _SIDECAR_ARGS = ["proxy", "sidecar"]
 
 
@@ -24,6 +26,8 @@ class LookedUp(msgspec.Struct, frozen=True, kw_only=True):
         host_network: whether it has no network namespace of its own.
         uid: the API server's; another pod of that name has another.
         settings: our settings, as text, that its sidecar's container asks for.
+        mirrors: the uid of the pod that a node runs of its own accord and that this one only
+            shows; ``""`` for all others.
         skip: why it is not to be intercepted, as half a sentence; ``""`` if nothing speaks
             against it.
     """
@@ -32,13 +36,9 @@ class LookedUp(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     host_network: bool = False
     uid: str = ""
+    mirrors: str = ""
     settings: dict[str, str] = {}
     skip: str = ""
-
-    @property
-    def marks(self) -> dict[str, str]:
-        """What a selector reads: annotations and labels; where both have a key, the label."""
-        return self.annotations | self.labels
 
 
 class _Variable(msgspec.Struct, frozen=True):
@@ -96,11 +96,13 @@ def read_pod(answer: bytes) -> LookedUp:
     containers = pod.spec.containers + (pod.spec.init_containers or [])
     by_name = {container.name: container for container in containers}
     proxy = by_name.get(_PROXY)
+    annotations = pod.metadata.annotations or {}
     return LookedUp(
-        annotations=pod.metadata.annotations or {},
+        annotations=annotations,
         labels=pod.metadata.labels or {},
         host_network=pod.spec.host_network,
         uid=pod.metadata.uid,
+        mirrors=annotations.get(_MIRROR, ""),
         settings=_settings(proxy, pod.spec) if proxy else {},
         skip=_skip(by_name, proxy),
     )

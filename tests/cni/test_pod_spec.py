@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from interceptor.cni.looked_up import LookedUp, read_pod
+from interceptor.cni.pod_spec import LookedUp, read_pod
 from interceptor.layers import DEFAULTS, Layer, resolve
 
 _1337 = {"proxy_uid": "1337", "proxy_gid": "1337"}
@@ -92,19 +92,6 @@ def test_some_pods_are_not_to_be_intercepted(
 def test_a_pod_on_the_hosts_network_is_known() -> None:
     assert pod(hostNetwork=True).host_network
     assert not pod().host_network
-
-
-def test_a_label_counts_where_an_annotation_says_otherwise() -> None:
-    inject = "sidecar.istio.io/inject"
-    metadata = {
-        "uid": "u",
-        "annotations": {inject: "true", "a": "1"},
-        "labels": {inject: "false", "l": "2"},
-    }
-    content = {"metadata": metadata, "spec": {"containers": []}}
-    found = read_pod(json.dumps(content).encode())
-    assert found.marks == {inject: "false", "a": "1", "l": "2"}
-    assert found.annotations[inject] == "true"
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,6 @@ REFERENCE = Path("/usr/lib/cni")
 PROGRAM = Path(sys.executable).with_name("interceptor-cni")
 
 ANNOTATIONS = "io.kubernetes.cri.pod-annotations"
-SUBNET = "10.77.0.0/16"
-GATEWAY = "10.77.0.1"
-BRIDGE = "cni-test0"
-"""Runtimes run in a namespace of their own each, so that these meet nobody else's."""
 
 
 def plugins(directory: Path, program: Path = PROGRAM) -> Path:
@@ -37,18 +33,26 @@ def entry(**settings: Any) -> dict[str, Any]:
 
 
 def conflist(
-    directory: Path, *ours: dict[str, Any], name: str = "mesh", version: str = "1.0.0"
+    directory: Path,
+    *ours: dict[str, Any],
+    name: str = "mesh",
+    version: str = "1.0.0",
+    number: int = 0,
 ) -> dict[str, Any]:
-    """Give bridge, portmap and what is ours; host-local keeps its notes in the directory."""
+    """Give bridge, portmap and what is ours; host-local keeps its notes in the directory.
+
+    A number makes another bridge and subnet. They need to differ within a runtime only: runtimes
+    run in a namespace of their own each.
+    """
     bridge = {
         "type": "bridge",
-        "bridge": BRIDGE,
+        "bridge": f"cni-test{number}",
         "isGateway": True,
         "ipMasq": False,
         "ipam": {
             "type": "host-local",
             "dataDir": str(directory / "host-local"),
-            "ranges": [[{"subnet": SUBNET, "gateway": GATEWAY}]],
+            "ranges": [[{"subnet": f"10.77.{number}.0/24"}]],
             "routes": [{"dst": "0.0.0.0/0"}],
         },
     }

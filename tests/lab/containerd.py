@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import grpc
 
 from tests.lab import image
+from tests.lab.leftovers import cgroup, remove_cgroup, unmount, unmount_below
 from tests.lab.waiting import becomes
 
 if TYPE_CHECKING:
@@ -48,7 +49,6 @@ SystemdCgroup = false
 """
 
 _CALL_S = 60
-_CGROUPS = Path("/sys/fs/cgroup")
 
 
 class CriError(Exception):
@@ -76,7 +76,11 @@ class Cri:
     """The calls of a kubelet, for pods whose containers are all of the image made here."""
 
     def __init__(self, socket: Path, cgroup: str) -> None:
-        self._channel = grpc.insecure_channel(f"unix://{socket}")
+        # Ask again soon when it is not up yet.
+        impatient = [(f"grpc.{name}_reconnect_backoff_ms", 100) for name in ("min", "max")]
+        self._channel = grpc.insecure_channel(
+            f"unix://{socket}", [*impatient, ("grpc.initial_reconnect_backoff_ms", 20)]
+        )
         self._stub = _services.RuntimeServiceStub(self._channel)
         self._cgroup = cgroup
         self._configs: dict[str, Any] = {}
@@ -176,7 +180,7 @@ class Containerd:
         self.socket = directory / "containerd.sock"
         self.log = directory / "containerd.log"
         self._inside = namespace or nullcontext()
-        self._cgroup = f"/iv-{os.getpid()}-{secrets.token_hex(3)}"
+        self._cgroup = cgroup()
         self._config = directory / "config.toml"
         self._config.write_text(
             _CONFIG.format(
@@ -239,13 +243,12 @@ class Containerd:
         self._end()
         for pid in self._shims():
             _kill(*_children(pid), pid)
-        for mount in [*_mounts_below(self.directory), *filter(os.path.ismount, paths)]:
-            subprocess.run(["/usr/bin/umount", "--lazy", mount], check=False, timeout=20)
+        unmount_below(self.directory)
+        for path in filter(os.path.ismount, paths):
+            unmount(path)
         for path in paths:
             Path(path).unlink(missing_ok=True)
-        for made in _CGROUPS.glob(f"*{self._cgroup}"):
-            with suppress(OSError):
-                made.rmdir()
+        remove_cgroup(self._cgroup)
 
     def _remove(self, sandbox: str) -> str:
         """Remove a pod whatever state it is in; give the path of its namespace."""
@@ -279,12 +282,6 @@ def _kill(*pids: int) -> None:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     becomes(lambda: not any(Path("/proc", str(pid)).exists() for pid in pids))
-
-
-def _mounts_below(directory: Path) -> list[str]:
-    """Give the mount points in a directory, the innermost first."""
-    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    return sorted((point for point in points if point.startswith(f"{directory}/")), reverse=True)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-_CGROUPS = Path("/sys/fs/cgroup")
+CGROUPS = Path("/sys/fs/cgroup")
 
 
 def cgroup() -> str:
@@ -18,11 +18,11 @@ def cgroup() -> str:
 
 def remove_cgroup(name: str) -> bool:
     """Take a control group and those in it away; false if somebody still is in one."""
-    for top in _CGROUPS.glob(f"*{name}"):
+    for top in CGROUPS.glob(f"*{name}"):
         for directory, _, _ in os.walk(top, topdown=False):
             with suppress(OSError):
                 os.rmdir(directory)
-    return not any(_CGROUPS.glob(f"*{name}"))
+    return not any(CGROUPS.glob(f"*{name}"))
 
 
 def unmount(path: str) -> None:

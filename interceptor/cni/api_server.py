@@ -9,6 +9,7 @@ not matter: a runtime's environment is not the cluster's.
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ _MOST = 1 << 20
 _MOST_ANSWER = 16 << 20
 """Bytes; etcd takes no object of more than 1.5 MB."""
 _RUNS_PROGRAMS = ("exec", "auth-provider")
+_FILES = ("certificate-authority", "client-certificate", "client-key")
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -43,7 +45,7 @@ class NoAnswerError(Exception):
 
 
 class ApiServer:
-    """Where an API server is, and as whom it is asked.
+    """Where an API server is, and as whom it is asked, once.
 
     The kubeconfig and the files it names are read once, when this is made.
 
@@ -61,16 +63,16 @@ class ApiServer:
                 hint="run interceptor cni install --kubernetes-lookup, "
                 "or pip install 'interceptor[kubernetes]'",
             ) from None
-        configuration = _configuration(kubeconfig)
-        self.url: str = configuration.host
-        self._token: str = _token(configuration)
-        try:
+        with ExitStack() as opened:
+            configuration = _configuration(kubeconfig, opened)
+            self.url: str = configuration.host
+            self._token: str = _token(configuration)
             self._pool = RESTClientObject(configuration).pool_manager
-        except (OSError, ValueError) as error:
-            raise _unusable(kubeconfig, _one_line(error)) from None
+            opened.callback(self._pool.clear)
+            self._opened = opened.pop_all()
 
     def get(self, path: str, timeout_s: float) -> Answer:
-        """Ask once.
+        """Ask, and forget what was needed for that.
 
         Args:
             path: what for, from the first slash on.
@@ -79,6 +81,8 @@ class ApiServer:
         Raises:
             NoAnswerError: there was no answer.
         """
+        from http.client import HTTPException
+
         from urllib3.exceptions import HTTPError, LocationValueError
 
         headers = {"Accept": "application/json", "User-Agent": "interceptor-cni"}
@@ -100,15 +104,15 @@ class ApiServer:
             raise NoAnswerError("that is no server's address", for_good=True) from None
         except HTTPError as error:
             raise _unreachable(error) from None
-        except (OSError, ValueError) as error:
+        except (HTTPException, OSError, ValueError) as error:
             # Such as a certificate that is no PEM, or a token that cannot be a header.
             raise NoAnswerError(_one_line(error), for_good=True) from None
         finally:
-            self._pool.clear()
+            self._opened.close()
         return Answer(int(response.status), body)
 
 
-def _configuration(path: str) -> Any:
+def _configuration(path: str, opened: ExitStack) -> Any:
     """Read a kubeconfig into what the client takes.
 
     Raises:
@@ -120,23 +124,19 @@ def _configuration(path: str) -> Any:
     from kubernetes.config.kube_config import KubeConfigLoader
 
     configuration = Configuration()
-    configuration.proxy = None
+    configuration.proxy = configuration.no_proxy = None
+    directory = os.path.dirname(path)
     try:
         content = yaml.safe_load(read_file(path, _MOST))
         for named in content["users"]:
-            user = named["user"]
-            for key in _RUNS_PROGRAMS:
-                if key in user:
-                    raise _unusable(path, f"it has {key}, and no program is run for a token")
-            if "tokenFile" in user:
-                # As kubectl has it: what is renewed counts before what is written there.
-                token_path = os.path.join(os.path.dirname(path), user["tokenFile"])
-                user["token"] = read_file(token_path, _MOST).decode().strip()
-        loader = KubeConfigLoader(content, config_base_path=os.path.dirname(path))
+            _read_token(named["user"], directory)
+            _put_in_files(named["user"], opened)
+        for named in content["clusters"]:
+            _put_in_files(named["cluster"], opened)
+        loader = KubeConfigLoader(content, config_base_path=directory)
         loader.load_and_set(configuration)
-        # Where there is no server the client itself would ask localhost.
-        if not loader.host.startswith(("https://", "http://")):
-            raise _unusable(path, f"its server {loader.host!r} is no https address")
+        # Where there is none the client itself would ask localhost.
+        _check_address(loader.host)
     except OSError as error:
         name = os.fsdecode(error.filename) if error.filename else path
         raise _unusable(path, f"{name}: {error.strerror or type(error).__name__}") from None
@@ -145,6 +145,36 @@ def _configuration(path: str) -> Any:
     except (AttributeError, KeyError, TypeError):
         raise _unusable(path, "it is not laid out as one") from None
     return configuration
+
+
+def _check_address(url: str) -> None:
+    if not url.startswith(("https://", "http://")):
+        raise ValueError(f"its server {url!r} is no https address")
+
+
+def _put_in_files(section: dict[str, Any], opened: ExitStack) -> None:
+    """Put what is written in a kubeconfig itself where TLS, which reads files, finds it.
+
+    In memory: the client would write files to /tmp, keys too, and a plugin that is killed, or
+    that ends as quickly as ours, leaves them there.
+    """
+    from base64 import b64decode
+
+    for key in _FILES:
+        if data := section.pop(f"{key}-data", None):
+            file = opened.enter_context(os.fdopen(os.memfd_create(key), "wb", buffering=0))
+            file.write(b64decode(data))
+            section[key] = f"/proc/self/fd/{file.fileno()}"
+
+
+def _read_token(user: dict[str, Any], directory: str) -> None:
+    """Put the token of a file in the place of one that is written there, as kubectl does."""
+    for key in _RUNS_PROGRAMS:
+        if key in user:
+            raise ValueError(f"it has {key}, and no program is run for a token")
+    if "tokenFile" in user:
+        token_path = os.path.join(directory, user["tokenFile"])
+        user["token"] = read_file(token_path, _MOST).decode().strip()
 
 
 def _token(configuration: Any) -> str:

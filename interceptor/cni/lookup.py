@@ -31,6 +31,7 @@ _FEW = 3
 """Times to ask in all where the answer may be about to change: a pod that only another API server
 has been told of yet, a token that is being renewed."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 0.8
+_LATER = "the kubelet starts the pod again by itself; can this node reach the API server?"
 _HINTS = {
     _UNAUTHORIZED: "its token is not accepted: does interceptor cni install --watch renew it?",
     _FORBIDDEN: 'its user needs a ClusterRole with apiGroups [""], resources ["pods"], '
@@ -115,7 +116,9 @@ class _Asking:
     def error(self, reason: str, hint: str = "") -> UnreachableError:
         """Make the error that says what was asked of whom."""
         where = f" at {self._url}" if self._url else ""
-        return UnreachableError(f"pod {self._pod} was not looked up{where}: {reason}", hint=hint)
+        return UnreachableError(
+            f"pod {self._pod} was not looked up{where}: {reason}", hint=hint or _LATER
+        )
 
     def _ask(self) -> LookedUp:
         refusals = 0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
 import threading
 import time
+from base64 import b64encode
 from typing import TYPE_CHECKING
 
 import pytest
@@ -66,7 +68,7 @@ def test_a_pod_is_found(lookup: Lookup, certificate: Path) -> None:
     with fake_api_server(reply, certificate=certificate) as server:
         configure(lookup, server, certificate)
         found = look_up(lookup, "shop", "web")
-    assert server.asked == [("/api/v1/namespaces/shop/pods/web", "Bearer first")]
+    assert server.asked == [("/api/v1/namespaces/shop/pods/web", "Bearer first", False)]
     assert (found.annotations, found.labels, found.uid) == ({"a": "1"}, {"l": "2"}, "u-1")
     assert (found.settings, found.skip, found.host_network) == ({}, "", False)
 
@@ -135,6 +137,26 @@ def test_a_token_in_the_kubeconfig_will_do(lookup: Lookup, tmp_path: Path) -> No
         kubeconfig(tmp_path / "kubeconfig", server.url, written | {"tokenFile": "token"})
         look_up(lookup, "shop", "web")
     assert [asked.token for asked in server.asked] == ["Bearer written", "Bearer first"]
+
+
+def test_certificates_in_the_kubeconfig_are_used_and_not_left_in_files(
+    lookup: Lookup, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("tempfile.mkstemp")
+    inline = b64encode(certificate.read_bytes()).decode()
+    before = len(os.listdir("/proc/self/fd"))
+    with fake_api_server(pod(), certificate=certificate) as server:
+        user = {"client-certificate-data": inline, "client-key-data": inline}
+        content = kubeconfig(tmp_path / "kubeconfig", server.url, user)
+        content["clusters"][0]["cluster"]["certificate-authority-data"] = inline
+        (tmp_path / "kubeconfig").write_text(json.dumps(content))
+        look_up(lookup, "shop", "web")
+    assert server.asked == [("/api/v1/namespaces/shop/pods/web", "", True)]
+    assert len(os.listdir("/proc/self/fd")) == before
+    content["clusters"][0]["cluster"]["certificate-authority-data"] = "A"
+    (tmp_path / "kubeconfig").write_text(json.dumps(content))
+    assert "cannot be used: " in refusal(lookup).message
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.mark.parametrize(

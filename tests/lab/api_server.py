@@ -20,6 +20,7 @@ class Asked(NamedTuple):
 
     path: str
     token: str
+    certificate: bool = False
 
 
 class Reply(NamedTuple):
@@ -52,7 +53,9 @@ class FakeApiServer:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                lab.asked.append(Asked(self.path, self.headers.get("Authorization", "")))
+                token = self.headers.get("Authorization", "")
+                shown = bool(certificate and self.connection.getpeercert())
+                lab.asked.append(Asked(self.path, token, shown))
                 lab.before()
                 reply = remaining.pop(0) if len(remaining) > 1 else remaining[0]
                 self.send_response(reply.status)
@@ -73,6 +76,8 @@ class FakeApiServer:
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate)
+            context.load_verify_locations(certificate)
+            context.verify_mode = ssl.CERT_OPTIONAL
             self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self.port = self._server.server_port
         self.url = f"{'https' if certificate else 'http'}://127.0.0.1:{self.port}"

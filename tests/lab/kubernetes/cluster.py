@@ -113,7 +113,7 @@ class Cluster:
 
     def delete(self, name: str) -> None:
         """Delete a pod, and do not wait until the kubelet, which is told of it, has ended it."""
-        self.plane.request("DELETE", f"{self.path}/pods/{name}", {"gracePeriodSeconds": 0})
+        self.plane.request("DELETE", f"{self.path}/pods/{name}")
 
     def pod(self, name: str) -> dict[str, Any]:
         """Give a pod as the API server has it."""

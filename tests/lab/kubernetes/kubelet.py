@@ -91,9 +91,6 @@ class Kubelet:
             namespace,
             directory / "kubelet.log",
             *_with_knobs_of_its_own(directory),
-            # It would look for a cloud's for five seconds.
-            "/usr/bin/env",
-            "AWS_EC2_METADATA_DISABLED=true",
             built("kubelet"),
             f"--config={directory / 'config.json'}",
             f"--kubeconfig={access}",

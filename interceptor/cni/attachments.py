@@ -7,6 +7,7 @@ that stands in the pod's own rules.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -114,10 +115,10 @@ class Attachments:
             raise self._fault(error) from None
 
     def all(self) -> Iterator[Attachment]:
-        """Give all that can be read.
+        """Give all that can be read; what another version wrote otherwise is left out.
 
         Raises:
-            CniError: code 5, one is there and cannot be read.
+            CniError: code 5, the directory.
         """
         try:
             names = sorted(os.listdir(self._directory))
@@ -128,9 +129,10 @@ class Attachments:
         for name in names:
             if not name.endswith(_SUFFIX) or name.startswith("."):
                 continue
-            # One that DEL removes meanwhile is none.
-            if found := self._read(os.path.join(self._directory, name)):
-                yield found
+            with suppress(CniError):
+                # One that DEL removes meanwhile is none.
+                if found := self._read(os.path.join(self._directory, name)):
+                    yield found
 
     def _read(self, path: str) -> Attachment | None:
         try:

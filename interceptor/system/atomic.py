@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from contextlib import suppress
 
 
@@ -22,7 +21,7 @@ def replace_file(
         OSError: it cannot be written; what was there is there still.
     """
     directory, name = os.path.split(path)
-    made = os.path.join(directory, f".{name}.{secrets.token_hex(6)}.tmp")
+    made = os.path.join(directory, f".{name}.{os.urandom(6).hex()}.tmp")
     try:
         descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:

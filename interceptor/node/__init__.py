@@ -1,0 +1,1 @@
+"""What a node needs around the CNI plugin: put there, watched, and what it missed found."""

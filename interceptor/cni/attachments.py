@@ -14,14 +14,12 @@ import msgspec
 
 from interceptor.cni.protocol import CniError, Code
 from interceptor.files import read_file
-from interceptor.layers import DEFAULTS, Layer, resolve
-from interceptor.operations.policy import Policy
-from interceptor.sheets import loader
-from interceptor.sources import sheet_layer
 from interceptor.system import atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from interceptor.operations.policy import Policy
 
 _MOST_BYTES = 1 << 26
 _SUFFIX = ".json"
@@ -55,6 +53,11 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True):
             ConfigError: a setting of another version that this one does not read.
             SheetError: the sheet is gone.
         """
+        from interceptor.layers import DEFAULTS, Layer, resolve
+        from interceptor.operations.policy import Policy
+        from interceptor.sheets import loader
+        from interceptor.sources import sheet_layer
+
         sheet = loader.load(self.settings.get("sheet", DEFAULTS.values["sheet"]))
         layer = Layer(self.settings, lambda key: f"{key}, written at ADD by {self.version}")
         config = resolve([DEFAULTS, sheet_layer(sheet), layer]).config

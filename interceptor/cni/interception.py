@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 from interceptor import __version__
 from interceptor.cni.attachments import Attachment
 from interceptor.cni.namespace import facts
-from interceptor.operations.install import Installed, install
-from interceptor.operations.status import Status, status
 from interceptor.settings import SETTINGS, Scope, show
 from interceptor.system.deadline import Deadline
 
@@ -18,7 +16,9 @@ if TYPE_CHECKING:
     from interceptor.cni.namespace import Namespace
     from interceptor.cni.pod import Pod
     from interceptor.config import Config
+    from interceptor.operations.install import Installed
     from interceptor.operations.policy import Policy
+    from interceptor.operations.status import Status
 
 _KEPT = sorted(
     name
@@ -35,6 +35,8 @@ def intercept(namespace: Namespace, policy: Policy, resolvers: Sequence[str]) ->
         InterceptorError: why not.
     """
     deadline = Deadline(policy.config.timeout)
+    from interceptor.operations.install import install
+
     with namespace.site(deadline) as site:
         known = facts(policy.config, resolvers)
         return install(policy.config, policy.sheet, site, deadline, facts=known)
@@ -46,6 +48,8 @@ def compared(namespace: Namespace, attachment: Attachment) -> Status:
     Raises:
         InterceptorError: it cannot be compared.
     """
+    from interceptor.operations.status import status
+
     policy = attachment.policy
     deadline = Deadline(policy.config.timeout)
     with namespace.site(deadline, shared=True) as site:

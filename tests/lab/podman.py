@@ -30,7 +30,8 @@ cgroup_manager = "cgroupfs"
 events_logger = "none"
 # Those in memory would be shared with other podmans.
 lock_type = "file"
-static_dir = "{directory}/libpod"
+# Where the clean-up that its monitors start looks for it, below the storage.
+static_dir = "{directory}/storage/libpod"
 tmp_dir = "{directory}/tmp"
 volume_path = "{directory}/volumes"
 [network]
@@ -122,9 +123,13 @@ class Podman:
         """Give the ids of all containers, whatever their state."""
         return self.well("ps", "--all", "--quiet").split()
 
+    def clear(self) -> None:
+        """Take all containers away."""
+        self("rm", "--all", "--force", "--time", "0")
+
     def close(self) -> None:
         """Take everything away."""
-        self("rm", "--all", "--force", "--time", "0")
+        self.clear()
         unmount_below(self.directory)
         # The one of its monitors is not empty until the last has ended.
         becomes(lambda: remove_cgroup(self._cgroup))

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
 import socket
 import subprocess
 import sys
 import threading
 import time
-from base64 import b64encode
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,11 +15,11 @@ from interceptor.cni.lookup import look_up, looked_up
 from interceptor.cni.netconf import Lookup
 from interceptor.cni.pod import Pod
 from interceptor.errors import ConfigError, HostError, UnreachableError
+from tests.cni.asking import configure, refusal
 from tests.lab.api_server import (
     FakeApiServer,
     Reply,
     fake_api_server,
-    kubeconfig,
     pod,
     self_signed,
     status,
@@ -44,23 +41,6 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def lookup(tmp_path: Path) -> Lookup:
     (tmp_path / "token").write_text("first\n")
     return Lookup(str(tmp_path / "kubeconfig"), timeout=2.0)
-
-
-def configure(lookup: Lookup, server: FakeApiServer | str, authority: Path | None = None) -> None:
-    from pathlib import Path
-
-    url = server if isinstance(server, str) else server.url
-    kubeconfig(Path(lookup.kubeconfig), url, {"tokenFile": "token"}, authority)
-
-
-def refusal(lookup: Lookup) -> UnreachableError:
-    with pytest.raises(UnreachableError) as caught:
-        look_up(lookup, "shop", "web")
-    message = caught.value.message
-    assert "\n" not in message
-    assert "urllib3" not in message
-    assert " at 0x" not in message
-    return caught.value
 
 
 def test_a_pod_is_found(lookup: Lookup, certificate: Path) -> None:
@@ -127,36 +107,6 @@ def test_a_token_renewed_while_asking_is_used(lookup: Lookup, tmp_path: Path) ->
         configure(lookup, server)
         look_up(lookup, "shop", "web")
     assert [asked.token for asked in server.asked] == ["Bearer first", "Bearer second"]
-
-
-def test_a_token_in_the_kubeconfig_will_do(lookup: Lookup, tmp_path: Path) -> None:
-    with fake_api_server(pod()) as server:
-        written = {"token": "written"}
-        kubeconfig(tmp_path / "kubeconfig", server.url, written)
-        look_up(lookup, "shop", "web")
-        kubeconfig(tmp_path / "kubeconfig", server.url, written | {"tokenFile": "token"})
-        look_up(lookup, "shop", "web")
-    assert [asked.token for asked in server.asked] == ["Bearer written", "Bearer first"]
-
-
-def test_certificates_in_the_kubeconfig_are_used_and_not_left_in_files(
-    lookup: Lookup, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delattr("tempfile.mkstemp")
-    inline = b64encode(certificate.read_bytes()).decode()
-    before = len(os.listdir("/proc/self/fd"))
-    with fake_api_server(pod(), certificate=certificate) as server:
-        user = {"client-certificate-data": inline, "client-key-data": inline}
-        content = kubeconfig(tmp_path / "kubeconfig", server.url, user)
-        content["clusters"][0]["cluster"]["certificate-authority-data"] = inline
-        (tmp_path / "kubeconfig").write_text(json.dumps(content))
-        look_up(lookup, "shop", "web")
-    assert server.asked == [("/api/v1/namespaces/shop/pods/web", "", True)]
-    assert len(os.listdir("/proc/self/fd")) == before
-    content["clusters"][0]["cluster"]["certificate-authority-data"] = "A"
-    (tmp_path / "kubeconfig").write_text(json.dumps(content))
-    assert "cannot be used: " in refusal(lookup).message
-    assert len(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.mark.parametrize(
@@ -264,54 +214,6 @@ def test_proxies_of_the_environment_do_not_matter(
     with fake_api_server(pod()) as server:
         configure(lookup, server)
         look_up(lookup, "shop", "web")
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        (None, "kubeconfig: No such file or directory"),
-        ("", "it is not laid out as one"),
-        ("{", "while parsing"),
-        ("[1, 2]", "it is not laid out as one"),
-        ('{"users": [{"name": "plugin", "user": {"exec": {}}}]}', "it has exec"),
-        ('{"users": [], "clusters": [], "contexts": []}', "current-context"),
-    ],
-    ids=["absent", "empty", "no YAML", "a list", "exec", "no context"],
-)
-def test_a_useless_kubeconfig_is_named(lookup: Lookup, text: str | None, reason: str) -> None:
-    if text is not None:
-        with open(lookup.kubeconfig, "w", encoding="utf-8") as file:
-            file.write(text)
-    message = refusal(lookup).message
-    assert message.startswith(f"kubeconfig {lookup.kubeconfig} cannot be used: ")
-    assert reason in message
-
-
-def test_files_a_kubeconfig_names_have_to_be_there(lookup: Lookup, tmp_path: Path) -> None:
-    content = kubeconfig(tmp_path / "kubeconfig", "https://127.0.0.1:1", {"tokenFile": "gone"})
-    assert f"{tmp_path}/gone: No such file" in refusal(lookup).message
-    (tmp_path / "gone").write_text("token")
-    content["users"][0]["user"] = {}
-    content["clusters"][0]["cluster"]["certificate-authority"] = "ca"
-    (tmp_path / "kubeconfig").write_text(json.dumps(content))
-    assert f"File does not exist: {tmp_path}/ca" in refusal(lookup).message
-
-
-def test_an_authority_that_is_no_certificate(
-    lookup: Lookup, certificate: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "ca").write_text("no certificate")
-    with fake_api_server(pod(), certificate=certificate) as server:
-        configure(lookup, server, tmp_path / "ca")
-        assert "NO_CERTIFICATE" in refusal(Lookup(lookup.kubeconfig, timeout=0.3)).message
-
-
-def test_a_kubeconfig_needs_a_server(lookup: Lookup, tmp_path: Path) -> None:
-    content = kubeconfig(tmp_path / "kubeconfig", "", {"tokenFile": "token"})
-    assert "cannot be used" in refusal(lookup).message
-    del content["clusters"][0]["cluster"]["server"]
-    (tmp_path / "kubeconfig").write_text(json.dumps(content))
-    assert "cannot be used" in refusal(lookup).message
 
 
 def test_without_the_client_it_says_what_to_install(

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 
@@ -31,9 +31,9 @@ class Reply(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-def pod(**metadata: Any) -> Reply:
-    """Answer with a pod of one container."""
-    spec = {"containers": [{"name": "app"}]}
+def pod(containers: Sequence[dict[str, Any]] = ({"name": "app"},), **metadata: Any) -> Reply:
+    """Answer with a pod."""
+    spec = {"containers": containers}
     return Reply(200, json.dumps({"metadata": {"uid": "1", **metadata}, "spec": spec}).encode())
 
 

@@ -83,14 +83,13 @@ class ApiServer:
         if self._token:
             headers["Authorization"] = self._token
         try:
-            # A redirection is not followed: the token is for nobody else.
+            # Without retries no redirection is followed either: the token is for nobody else.
             response = self._pool.request(
                 "GET",
                 self.url + path,
                 headers=headers,
                 timeout=timeout_s,
                 retries=False,
-                redirect=False,
                 preload_content=False,
             )
             body: bytes = response.read(_MOST)

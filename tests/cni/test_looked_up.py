@@ -46,6 +46,16 @@ def test_what_the_api_server_says_is_installed(inside: Namespace, tmp_path: Path
     assert "7777" in dump(inside)
 
 
+def test_the_proxys_own_container_counts(inside: Namespace, tmp_path: Path) -> None:
+    sidecar = {"name": "istio-proxy", "securityContext": {"runAsUser": 5000}}
+    with fake_api_server(pod([sidecar], annotations=_INJECT, uid=_UID)) as server:
+        kubeconfig(tmp_path / "kubeconfig", server.url, {})
+        asking = network(tmp_path)
+        asking.add(inside.path)
+    (written,) = asking.state.glob("*")
+    assert json.loads(written.read_text())["settings"]["proxy_uid"] == "5000"
+
+
 @pytest.mark.parametrize(
     "reply",
     [

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -169,9 +170,12 @@ def slow(request: pytest.FixtureRequest) -> Iterator[str]:
     def drip() -> None:
         connection, _ = listener.accept()
         with connection:
+            if request.param == "dripping":
+                connection.sendall(b"HTTP/1.1 200 OK\r\nName: ")
             while not over.wait(0.02):
                 if request.param == "dripping":
-                    connection.sendall(b"H" if over.is_set() else b"HTTP/1.1 200 OK\r\nA: b\r\n")
+                    with suppress(OSError):
+                        connection.sendall(b"x")
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=drip)

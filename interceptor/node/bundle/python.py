@@ -30,22 +30,27 @@ _KUBERNETES = "kubernetes"
 
 _UNUSED_PACKAGES = frozenset(
     """__phello__ config curses dbm distutils ensurepip idlelib lib2to3 msilib pydoc_data
-    site dist sqlite3 test tests tkinter turtledemo unittest venv wsgiref
-    xmlrpc __pycache__""".split()
+    site dist test tests tkinter turtledemo venv wsgiref xmlrpc
+    __pycache__""".split()
 )
 _UNUSED_MODULES = frozenset(
     """__hello__ _aix_support _bootsubprocess _distutils_system_mod _osx_support _pydecimal _pyio
     aifc antigravity bdb cProfile cgi cgitb chunk crypt doctest filecmp formatter ftplib
-    imaplib mailbox mailcap modulefinder nntplib pdb pipes poplib profile pstats pyclbr pydoc
+    imaplib mailbox mailcap modulefinder nntplib pdb pipes poplib profile pstats pyclbr
     sitecustomize smtpd smtplib sndhdr sunau tabnanny telnetlib this turtle uu wave xdrlib
     _bz2 _codecs_cn _codecs_hk _codecs_iso2022 _codecs_jp _codecs_kr _codecs_tw _crypt
-    _ctypes_test _curses _curses_panel _dbm _gdbm _lsprof _lzma _multibytecodec _sqlite3
+    _ctypes_test _curses _curses_panel _dbm _gdbm _lsprof _lzma _multibytecodec
     _testbuffer _testcapi _testclinic _testimportmultiple _testinternalcapi _testmultiphase
     _tkinter _xxsubinterpreters _xxtestfuzz audioop nis ossaudiodev readline xxlimited
     xxlimited_35""".split()
 )
-_CRYPTOGRAPHY = frozenset({"_ssl", "_hashlib"})
-"""They bring 5 MB of OpenSSL, for whoever asks the API server; hashes are built in as well."""
+_FOREIGN_LETTERS = (
+    *("big5", "cp", "euc_", "gb", "hp_", "hz", "iso2022", "iso8859_", "johab", "koi8", "kz"),
+    *("mac_", "mbcs", "oem", "palmos", "ptcp", "shift_jis", "tis"),
+)
+"""Encodings nobody writes what the plugin reads in; ``latin_1`` is a module of its own."""
+_SLOWER_WITHOUT = "_yaml."
+"""A library's compiled half, of 3 MB, which does without: settings are short."""
 
 _UNUSED_ROOMS = frozenset({"cli", "verify", "node", "__main__.py", "_launcher", "_rules"})
 """Of this package; the plugin cannot import from them, or what is in them is brought otherwise."""
@@ -59,19 +64,20 @@ def pieces(*, kubernetes: bool) -> Iterator[Piece]:
         HostError: something of it is not installed here.
     """
     yield program(PROGRAM, os.path.realpath(getattr(sys, "_base_executable", sys.executable)))
-    yield from _standard_library(kubernetes=kubernetes)
+    yield from _standard_library()
     wanted = (*_PACKAGES, _KUBERNETES) if kubernetes else _PACKAGES
     for distribution in _with_needed(wanted):
         yield from _distribution(distribution)
     yield from _plugin()
 
 
-def _standard_library(*, kubernetes: bool) -> Iterator[Piece]:
-    unused = _UNUSED_MODULES if kubernetes else _UNUSED_MODULES | _CRYPTOGRAPHY
+def _standard_library() -> Iterator[Piece]:
     root = sysconfig.get_path("stdlib")
     for path in _files(root, _UNUSED_PACKAGES):
-        name = os.path.basename(path)
-        if name.endswith((".py", ".so")) and name.partition(".")[0] not in unused:
+        directory, name = os.path.split(path)
+        if not name.endswith((".py", ".so")) or name.partition(".")[0] in _UNUSED_MODULES:
+            continue
+        if directory != "encodings" or not name.startswith(_FOREIGN_LETTERS):
             yield module(LIBRARY, path, os.path.join(root, path))
 
 
@@ -117,7 +123,7 @@ def _distribution(name: str) -> Iterator[Piece]:
         parts = file.parts
         if ".." in parts or parts[0].endswith(".dist-info") or {"tests", "aio"} & set(parts):
             continue
-        if not file.name.endswith(_NO_DATA):
+        if not file.name.endswith(_NO_DATA) and not file.name.startswith(_SLOWER_WITHOUT):
             yield module(LIBRARY, str(file), str(file.locate()))
 
 

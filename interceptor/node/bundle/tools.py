@@ -18,6 +18,8 @@ PROGRAMS, MODULES = "libexec", "lib/xtables"
 _OPERATIONS = ("", "-save", "-restore")
 _FAMILIES = ("iptables", "ip6tables")
 _MODULES_BESIDE = "libxtables.so.12"
+_OTHER_TOOLS = ("libebt_", "libarpt_")
+"""Modules of ebtables and arptables."""
 _MODULE_DIRECTORIES = ("/usr/lib/xtables", "/usr/lib64/xtables", "/usr/local/lib/xtables")
 
 
@@ -67,6 +69,6 @@ def modules(libraries: dict[str, str]) -> Iterator[Piece]:
     for directory in (f"{beside}/xtables", f"/usr{beside}/xtables", *_MODULE_DIRECTORIES):
         if beside and os.path.isdir(directory):
             for name in sorted(os.listdir(directory)):
-                if name.endswith(".so"):
+                if name.endswith(".so") and not name.startswith(_OTHER_TOOLS):
                     yield copied(f"{MODULES}/{name}", os.path.join(directory, name))
             return

@@ -43,7 +43,9 @@ def search_path() -> str:
     a caller adds comes last, and only by whole paths: we are root.
     """
     inherited = os.environ.get("PATH", "").split(":")
-    return ":".join([*brought(), _SYSTEM_PATH, *(path for path in inherited if path.startswith("/"))])
+    return ":".join(
+        [*brought(), _SYSTEM_PATH, *(path for path in inherited if path.startswith("/"))]
+    )
 
 
 def find(tool: str) -> str | None:

@@ -34,7 +34,9 @@ _PAUSE_S = 0.02
 
 _NEW_TREE, _NEW_LAUNCHER, _OLD = "new-tree", "new-launcher", "old-"
 """What is made or removed; no digest has such a letter."""
-_IMPORTED = "import interceptor.cni.bundled, interceptor.cni.plugin, interceptor.operations.install"
+_IMPORTED = (
+    "import interceptor.cni.bundled, interceptor.cni.plugin, interceptor.operations.install"
+)
 
 
 def lay(bin_dir: str, deadline: Deadline, *, kubernetes: bool = False) -> bool:

@@ -24,7 +24,8 @@ typedef unsigned long size_t;
 
 #if defined(__x86_64__)
 enum { READ = 0, WRITE = 1, CLOSE = 3, PREAD = 17, LSEEK = 8, EXECVE = 59, EXIT = 60, FCNTL = 72,
-       FLOCK = 73, OPENAT = 257, READLINKAT = 267, DIRECTORY = 0200000 };
+       FLOCK = 73, OPENAT = 257, READLINKAT = 267, FACCESSAT = 269,
+       DIRECTORY = 0200000 };
 
 static long call(long number, long a, long b, long c, long d)
 {
@@ -39,7 +40,7 @@ __asm__(".globl _start\n_start:\n\txor %ebp,%ebp\n\tmov %rsp,%rdi\n\tand $-16,%r
 
 #elif defined(__aarch64__)
 enum { READ = 63, WRITE = 64, CLOSE = 57, PREAD = 67, LSEEK = 62, EXECVE = 221, EXIT = 93,
-       FCNTL = 25, FLOCK = 32, OPENAT = 56, READLINKAT = 78, DIRECTORY = 040000 };
+       FCNTL = 25, FLOCK = 32, OPENAT = 56, READLINKAT = 78, FACCESSAT = 48, DIRECTORY = 040000 };
 
 static long call(long number, long a, long b, long c, long d)
 {
@@ -242,6 +243,15 @@ static long hold(const char *tree)
 	return held < 0 ? held : 0;
 }
 
+/* Gives the first of all paths in the tree that is not there; the loader tells nobody of its. */
+static const char *missing(char **arguments)
+{
+	for (; *arguments; arguments++)
+		if (**arguments == '/' && call(FACCESSAT, CWD, (long)*arguments, 0, 0))
+			return *arguments;
+	return 0;
+}
+
 static int refused(const char *variable)
 {
 	for (int n = 0; REFUSED[n]; n++)
@@ -274,22 +284,28 @@ void __attribute__((noreturn, used)) run(long *stack)
 		arguments[n_arguments++] = expand(at, 0);
 	if (!n_arguments || pooled == POOL_BYTES)
 		fail(self, " does not say what to start", 0);
-	for (long n = 1; n < argc; n++)
-		arguments[n_arguments++] = argv[n];
 	arguments[n_arguments] = 0;
+	const char *wanted = arguments[0];
 	for (long n = 0; n < variables; n++)
 		if (!refused(envp[n]))
 			environment[n_environment++] = envp[n];
 	environment[n_environment] = 0;
 
 	failed = hold(tree);
+	if (!failed && missing(arguments)) {
+		wanted = missing(arguments);
+		failed = -ENOENT;
+	}
+	for (long n = 1; n < argc; n++)
+		arguments[n_arguments++] = argv[n];
+	arguments[n_arguments] = 0;
 	if (!failed)
 		failed = call(EXECVE, (long)arguments[0], (long)arguments, (long)environment, 0);
 	succeed(argv, envp);
 	/* The pool, and with it the path, is about to be written over. */
 	static char path[PATH_BYTES * 2];
 	size_t n = 0;
-	for (; arguments[0][n] && n < sizeof(path) - 1; n++)
-		path[n] = arguments[0][n];
+	for (; wanted[n] && n < sizeof(path) - 1; n++)
+		path[n] = wanted[n];
 	fail(path, " cannot be started", failed);
 }

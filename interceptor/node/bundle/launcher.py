@@ -91,8 +91,10 @@ def python(tree: str, loader: str, *arguments: str) -> tuple[str, ...]:
 
 def digest_of(launcher: bytes) -> str | None:
     """Give the digest of the tree a plugin's launcher starts; ``None`` if it is none."""
-    size, mark = _FOOT.unpack_from(launcher, max(len(launcher) - _FOOT.size, 0))
-    if mark != _MARK or size > len(launcher):
+    if len(launcher) < _FOOT.size:
+        return None
+    size, mark = _FOOT.unpack(launcher[-_FOOT.size :])
+    if mark != _MARK:
         return None
     words = launcher[-_FOOT.size - size : -_FOOT.size].split(b"\0")
     start, tree = f"@/{HOME}/", words[1].decode(errors="replace") if words[1:] else ""

@@ -6,7 +6,6 @@ import hashlib
 import os
 import shutil
 import stat
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -113,15 +112,17 @@ def mend(tree: str, fresh: str) -> None:
         OSError: it cannot be done.
     """
     wanted = _held(fresh)
+    # First, as a link where a directory belongs shows what is right in the wrong place.
+    for path in _held(tree) - wanted:
+        os.unlink(os.path.join(tree, path))
     for path in sorted(wanted):
         there, good = os.path.join(tree, path), os.path.join(fresh, path)
         if _same(there, good):
             continue
-        _clear_way(tree, path)
+        if os.path.isdir(there) and not os.path.islink(there):
+            shutil.rmtree(there)
         _make_directories(os.path.dirname(there), set())
         os.rename(good, there)
-    for path in _held(tree) - wanted:
-        os.unlink(os.path.join(tree, path))
 
 
 def hash_of(content: bytes) -> str:
@@ -160,19 +161,6 @@ def _same(there: str, good: str) -> bool:
         )
     except (OSError, ValueError):
         return False
-
-
-def _clear_way(tree: str, path: str) -> None:
-    """Remove what is no directory above a path, and what is one at it."""
-    parts = path.split("/")
-    for number in range(1, len(parts)):
-        above = os.path.join(tree, *parts[:number])
-        if os.path.islink(above) or not os.path.isdir(above):
-            with suppress(FileNotFoundError):
-                os.unlink(above)
-    there = os.path.join(tree, path)
-    if os.path.isdir(there) and not os.path.islink(there):
-        shutil.rmtree(there)
 
 
 def _make_directories(path: str, made: set[str]) -> None:

@@ -37,11 +37,7 @@ class LauncherHook(BuildHookInterface[Any]):
             return
         source = os.path.join(self.root, _SOURCE)
         with open(source, encoding="utf-8") as file:
-            flags = [
-                f
-                for line in re.findall(r"^ \* cc: (.*)$", file.read(), re.M)
-                for f in line.split()
-            ]
+            flags = " ".join(re.findall(r"^ \* cc: (.*)$", file.read(), re.MULTILINE)).split()
         self.directory = tempfile.TemporaryDirectory()
         made = os.path.join(self.directory.name, "launcher")
         subprocess.run([compiler, *flags, "-o", made, source], check=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
@@ -13,13 +12,24 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from interceptor.errors import DeadlineError, HostError
-from interceptor.node.bundle import contents, home, inspect, launcher, lay, python, remove, tools
+from interceptor.node.bundle import (
+    Laid,
+    contents,
+    home,
+    inspect,
+    launcher,
+    lay,
+    python,
+    remove,
+    tools,
+)
 from interceptor.node.bundle.piece import Kind, Piece
+from interceptor.system.command import find
 from interceptor.system.deadline import Deadline
 from tests.lab.bundle import Bundle, new_bundle
 from tests.lab.plugin import Network, call
@@ -54,7 +64,7 @@ def other(patch: pytest.MonkeyPatch) -> None:
         yield from pieces(kubernetes=kubernetes)
         yield Piece("lib/more", Kind.FILE, content=b"of another version")
 
-    patch.setattr(contents.python, "pieces", more)
+    patch.setattr(python, "pieces", more)
 
 
 def answers(bundle: Bundle) -> bool:
@@ -84,7 +94,7 @@ def test_it_says_what_is_there(bundle: Bundle, tmp_path: Path) -> None:
     assert (laid.present, laid.intact) == (True, True)
     assert laid.version
     assert os.listdir(bundle.home) == [laid.digest]
-    assert inspect(str(tmp_path)) == home.Laid(present=False, version="", digest="", intact=False)
+    assert inspect(str(tmp_path)) == Laid(present=False, version="", digest="", intact=False)
     (tmp_path / "interceptor-cni").write_text("somebody's")
     assert inspect(str(tmp_path)).present
     assert not inspect(str(tmp_path)).intact
@@ -145,7 +155,7 @@ def test_a_poisoned_environment_does_nothing(bundle: Bundle, tmp_path: Path) -> 
 
 def test_closed_standard_streams_are_no_fault(bundle: Bundle) -> None:
     done = subprocess.run(
-        ["sh", "-c", f"exec {bundle.plugin} <&- 2>&-"],
+        ["/bin/sh", "-c", f"exec {bundle.plugin} <&- 2>&-"],
         env={"CNI_COMMAND": "VERSION"},
         capture_output=True,
         text=True,
@@ -217,13 +227,15 @@ def test_every_damage_is_seen_and_all_are_mended(own: Bundle, bundle: Bundle) ->
 
 
 def test_a_damaged_launcher_is_replaced(own: Bundle) -> None:
-    for damage in (
-        lambda path: path.write_bytes(path.read_bytes()[:-40]),
-        lambda path: path.write_bytes(b""),
-        lambda path: path.chmod(0o644),
-        lambda path: path.unlink(),
-    ):
-        damage(Path(own.plugin))
+    path = Path(own.plugin)
+    damages: tuple[Callable[[], object], ...] = (
+        lambda: path.write_bytes(path.read_bytes()[:-40]),
+        lambda: path.write_bytes(b""),
+        lambda: path.chmod(0o644),
+        path.unlink,
+    )
+    for damage in damages:
+        damage()
         assert not inspect(str(own.directory)).intact
         assert lay(str(own.directory), Deadline(60))
         assert inspect(str(own.directory)).intact
@@ -292,16 +304,8 @@ def test_no_call_fails_while_versions_are_replaced(
 def test_a_tree_that_runs_is_removed_later(
     own: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    network = Network(tmp_path / "state", version="1.1.0")
     before = own.tree
-    with subprocess.Popen(
-        [own.plugin],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={"CNI_COMMAND": "GC", "CNI_PATH": "/opt/cni/bin"},
-    ) as call_under_way:
+    with begun(own) as call_under_way:
         assert becomes(lambda: holders(before))
         with monkeypatch.context() as patch:
             other(patch)
@@ -309,10 +313,28 @@ def test_a_tree_that_runs_is_removed_later(
             assert own.tree != before
             assert before.is_dir()
             # All that it imports from here on it imports from the tree it was started from.
-            said = call_under_way.communicate(network.text(**{"cni.dev/valid-attachments": []}))
+            said = call_under_way.communicate(ending(tmp_path))
             assert call_under_way.returncode == 0, said
             assert not lay(str(own.directory), Deadline(60))
             assert not before.exists()
+
+
+def begun(bundle: Bundle) -> subprocess.Popen[str]:
+    """Begin a call that waits for its configuration."""
+    return subprocess.Popen(
+        [bundle.plugin],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={"CNI_COMMAND": "GC", "CNI_PATH": "/opt/cni/bin"},
+    )
+
+
+def ending(directory: Path) -> str:
+    """Give what such a call waits for."""
+    valid: dict[str, Any] = {"cni.dev/valid-attachments": []}
+    return Network(directory / "state", version="1.1.0").text(**valid)
 
 
 def holders(tree: Path) -> bool:
@@ -383,21 +405,13 @@ def test_removal_leaves_nothing(own: Bundle) -> None:
 
 
 def test_removal_waits_for_calls_under_way(own: Bundle, tmp_path: Path) -> None:
-    network = Network(tmp_path / "state", version="1.1.0")
-    with subprocess.Popen(
-        [own.plugin],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={"CNI_COMMAND": "GC", "CNI_PATH": "/opt/cni/bin"},
-    ) as call_under_way:
+    with begun(own) as call_under_way:
         tree = own.tree
         assert becomes(lambda: holders(tree))
         remover = threading.Thread(target=remove, args=(str(own.directory),))
         remover.start()
         assert becomes(lambda: not Path(own.plugin).exists())
-        said = call_under_way.communicate(network.text(**{"cni.dev/valid-attachments": []}))
+        said = call_under_way.communicate(ending(tmp_path))
         assert call_under_way.returncode == 0, said
         remover.join()
     assert os.listdir(own.directory) == []
@@ -411,7 +425,6 @@ def test_removal_waits_for_calls_under_way(own: Bundle, tmp_path: Path) -> None:
 def test_it_brings_the_tools_there_are(
     names: tuple[str, ...], laid: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find: Callable[[str], str | None] = tools.find
     monkeypatch.setattr(tools, "find", lambda name: find(name) if name in names else None)
     if not laid:
         with pytest.raises(HostError, match="neither nft nor iptables"):

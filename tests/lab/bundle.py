@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from interceptor.node.bundle import inspect, lay
 from interceptor.node.bundle.launcher import HOME, NAME
 from interceptor.node.bundle.launcher import python as python_of
 from interceptor.system.deadline import Deadline
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _ONLY_THIS = """
 root=$1; shift

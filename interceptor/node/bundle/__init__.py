@@ -4,7 +4,7 @@
 
     <bin dir>/interceptor-cni              a static launcher
     <bin dir>/.interceptor/<digest>/       all it starts: one tree for each bundle
-        bin/ lib/ libexec/ sbin/           Python; loader, libraries, modules; tools; their launchers
+        bin/ lib/ libexec/ sbin/           Python; libraries; tools; their launchers
         manifest                           what is in the tree, to see whether it still is
 """
 

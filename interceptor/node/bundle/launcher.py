@@ -67,7 +67,9 @@ def base(deadline: Deadline) -> bytes:
 def flags() -> list[str]:
     """Give the compiler's flags, which stand in the source."""
     text = read_file(_SOURCE, _MOST_BYTES).decode()
-    return [flag for line in re.findall(r"^ \* cc: (.*)$", text, re.M) for flag in line.split()]
+    return [
+        flag for line in re.findall(r"^ \* cc: (.*)$", text, re.MULTILINE) for flag in line.split()
+    ]
 
 
 def for_plugin(compiled: bytes, loader: str, digest: str) -> bytes:

@@ -28,22 +28,22 @@ _PACKAGES = ("msgspec", "pyroute2", "pyyaml")
 """What the plugin imports: pyroute2 in mode tproxy alone, yaml with files of settings."""
 _KUBERNETES = "kubernetes"
 
-_UNUSED_PACKAGES = frozenset(
-    """__phello__ config curses dbm distutils ensurepip idlelib lib2to3 msilib pydoc_data
-    site dist test tests tkinter turtledemo venv wsgiref xmlrpc
-    __pycache__""".split()
-)
-_UNUSED_MODULES = frozenset(
-    """__hello__ _aix_support _bootsubprocess _distutils_system_mod _osx_support _pydecimal _pyio
-    aifc antigravity bdb cProfile cgi cgitb chunk crypt doctest filecmp formatter ftplib
-    imaplib mailbox mailcap modulefinder nntplib pdb pipes poplib profile pstats pyclbr
-    sitecustomize smtpd smtplib sndhdr sunau tabnanny telnetlib this turtle uu wave xdrlib
-    _bz2 _codecs_cn _codecs_hk _codecs_iso2022 _codecs_jp _codecs_kr _codecs_tw _crypt
-    _ctypes_test _curses _curses_panel _dbm _gdbm _lsprof _lzma _multibytecodec
-    _testbuffer _testcapi _testclinic _testimportmultiple _testinternalcapi _testmultiphase
-    _tkinter _xxsubinterpreters _xxtestfuzz audioop nis ossaudiodev readline xxlimited
-    xxlimited_35""".split()
-)
+_PACKAGES_UNUSED = """
+__phello__ __pycache__ config curses dbm dist distutils ensurepip idlelib lib2to3 msilib pydoc_data
+site test tests tkinter turtledemo venv wsgiref xmlrpc
+"""
+_MODULES_UNUSED = """
+__hello__ _aix_support _bootsubprocess _distutils_system_mod _osx_support _pydecimal _pyio aifc
+antigravity bdb cProfile cgi cgitb chunk crypt doctest filecmp formatter ftplib imaplib mailbox
+mailcap modulefinder nntplib pdb pipes poplib profile pstats pyclbr sitecustomize smtpd smtplib
+sndhdr sunau tabnanny telnetlib this turtle uu wave xdrlib
+_bz2 _codecs_cn _codecs_hk _codecs_iso2022 _codecs_jp _codecs_kr _codecs_tw _crypt _ctypes_test
+_curses _curses_panel _dbm _gdbm _lsprof _lzma _multibytecodec _testbuffer _testcapi _testclinic
+_testimportmultiple _testinternalcapi _testmultiphase _tkinter _xxsubinterpreters _xxtestfuzz
+audioop nis ossaudiodev readline xxlimited xxlimited_35
+"""
+_UNUSED_PACKAGES = frozenset(_PACKAGES_UNUSED.split())
+_UNUSED_MODULES = frozenset(_MODULES_UNUSED.split())
 _FOREIGN_LETTERS = (
     *("big5", "cp", "euc_", "gb", "hp_", "hz", "iso2022", "iso8859_", "johab", "koi8", "kz"),
     *("mac_", "mbcs", "oem", "palmos", "ptcp", "shift_jis", "tis"),

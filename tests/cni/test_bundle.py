@@ -301,6 +301,27 @@ def test_no_call_fails_while_versions_are_replaced(
     assert len(os.listdir(own.home)) == 1
 
 
+def test_a_launcher_that_is_replaced_as_it_starts_becomes_its_successor(
+    own: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = own.tree
+    with Path(own.plugin).open("rb") as old:
+        other(monkeypatch)
+        assert lay(str(own.directory), Deadline(60))
+        assert not before.exists()
+        done = subprocess.run(
+            [own.plugin],
+            executable=f"/proc/self/fd/{old.fileno()}",
+            pass_fds=[old.fileno()],
+            env={"CNI_COMMAND": "VERSION"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert f"{done.returncode} {done.stdout}{done.stderr}" == own.version()
+    assert answers(own)
+
+
 def test_a_tree_that_runs_is_removed_later(
     own: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

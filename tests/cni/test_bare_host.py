@@ -60,7 +60,6 @@ def test_it_intercepts_and_lets_go(host: BareHost, pod: Pod, rule_path: RulePath
 
 
 def test_it_routes_too(host: BareHost, pod: Pod) -> None:
-    """What mode tproxy needs beside rules is made by another library."""
     settings = {**settings_of(NFTABLES), "mode": "tproxy"}
     network = Network(host.state, program=host.plugin, state_dir="/state", settings=settings)
     before = dump(pod.pod)
@@ -69,6 +68,16 @@ def test_it_routes_too(host: BareHost, pod: Pod) -> None:
     assert network.call("CHECK", pod.pod.path).status == 0
     assert network.call("DEL", pod.pod.path).status == 0
     assert dump(pod.pod) == before
+
+
+def test_a_host_that_asks_a_directory_for_names(host: BareHost, pod: Pod) -> None:
+    """The libraries that would ask are the host's, and not there or of another C library."""
+    (host.root / "etc").mkdir()
+    (host.root / "etc/nsswitch.conf").write_text("passwd: sss files\ngroup: sss files\n")
+    (host.root / "lib64").mkdir()
+    (host.root / "lib64/libnss_sss.so.2").write_bytes(b"\x7fELF of another kind")
+    network = Network(host.state, program=host.plugin, state_dir="/state")
+    assert network.add(pod.pod.path).stdout == PREV_RESULT
 
 
 def test_its_tools_are_the_bundles(host: BareHost, pod: Pod) -> None:

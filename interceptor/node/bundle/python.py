@@ -24,13 +24,13 @@ _VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
 LIBRARY = f"lib/{_VERSION}"
 PROGRAM = "bin/python3"
 
-_PACKAGES = ("msgspec", "pyroute2", "pyyaml")
-"""What the plugin imports: pyroute2 in mode tproxy alone, yaml with files of settings."""
+_PACKAGES = ("msgspec", "pyyaml")
+"""What the plugin imports; yaml for files of settings and for what the API server is asked by."""
 _KUBERNETES = "kubernetes"
 
 _PACKAGES_UNUSED = """
 __phello__ __pycache__ config curses dbm dist distutils ensurepip idlelib lib2to3 msilib pydoc_data
-site test tests tkinter turtledemo venv wsgiref xmlrpc
+site sqlite3 test tests tkinter turtledemo venv wsgiref xmlrpc
 """
 _MODULES_UNUSED = """
 __hello__ _aix_support _bootsubprocess _distutils_system_mod _osx_support _pydecimal _pyio aifc
@@ -38,8 +38,8 @@ antigravity bdb cProfile cgi cgitb chunk crypt doctest filecmp formatter ftplib 
 mailcap modulefinder nntplib pdb pipes poplib profile pstats pyclbr sitecustomize smtpd smtplib
 sndhdr sunau tabnanny telnetlib this turtle uu wave xdrlib
 _bz2 _codecs_cn _codecs_hk _codecs_iso2022 _codecs_jp _codecs_kr _codecs_tw _crypt _ctypes_test
-_curses _curses_panel _dbm _gdbm _lsprof _lzma _multibytecodec _testbuffer _testcapi _testclinic
-_testimportmultiple _testinternalcapi _testmultiphase _tkinter _xxsubinterpreters _xxtestfuzz
+_curses _curses_panel _dbm _gdbm _lsprof _lzma _multibytecodec _sqlite3 _testbuffer _testcapi
+_testclinic _testimportmultiple _testinternalcapi _testmultiphase _tkinter _xxsubinterpreters _xxtestfuzz
 audioop nis ossaudiodev readline xxlimited xxlimited_35
 """
 _UNUSED_PACKAGES = frozenset(_PACKAGES_UNUSED.split())
@@ -49,6 +49,8 @@ _FOREIGN_LETTERS = (
     *("mac_", "mbcs", "oem", "palmos", "ptcp", "shift_jis", "tis"),
 )
 """Encodings nobody writes what the plugin reads in; ``latin_1`` is a module of its own."""
+_CRYPTOGRAPHY = frozenset({"_ssl", "_hashlib"})
+"""They bring 6 MB of OpenSSL, for whoever asks the API server; hashes are built in as well."""
 _SLOWER_WITHOUT = "_yaml."
 """A library's compiled half, of 3 MB, which does without: settings are short."""
 
@@ -64,18 +66,20 @@ def pieces(*, kubernetes: bool) -> Iterator[Piece]:
         HostError: something of it is not installed here.
     """
     yield program(PROGRAM, os.path.realpath(getattr(sys, "_base_executable", sys.executable)))
-    yield from _standard_library()
+    yield from _standard_library(
+        _UNUSED_MODULES if kubernetes else _UNUSED_MODULES | _CRYPTOGRAPHY
+    )
     wanted = (*_PACKAGES, _KUBERNETES) if kubernetes else _PACKAGES
     for distribution in _with_needed(wanted):
         yield from _distribution(distribution)
     yield from _plugin()
 
 
-def _standard_library() -> Iterator[Piece]:
+def _standard_library(unused: frozenset[str]) -> Iterator[Piece]:
     root = sysconfig.get_path("stdlib")
     for path in _files(root, _UNUSED_PACKAGES):
         directory, name = os.path.split(path)
-        if not name.endswith((".py", ".so")) or name.partition(".")[0] in _UNUSED_MODULES:
+        if not name.endswith((".py", ".so")) or name.partition(".")[0] in unused:
             continue
         if directory != "encodings" or not name.startswith(_FOREIGN_LETTERS):
             yield module(LIBRARY, path, os.path.join(root, path))

@@ -107,14 +107,18 @@ def _lay_tree(home: str, contents: Contents, deadline: Deadline) -> bool:
         return False
     fresh = os.path.join(home, _NEW_TREE)
     _discard(fresh)
-    make(fresh, contents, deadline)
-    _try(fresh, contents, deadline)
-    if os.path.lexists(tree):
-        if not os.path.isdir(tree) or os.path.islink(tree):
-            os.unlink(tree)
-        mend(tree, fresh) if os.path.isdir(tree) else os.rename(fresh, tree)
-        written(home)
+    try:
+        make(fresh, contents, deadline)
+        _try(fresh, contents, deadline)
+    except BaseException:
         _discard(fresh)
+        raise
+    if os.path.islink(tree) or not os.path.isdir(tree):
+        _discard(tree)
+    if os.path.lexists(tree):
+        mend(tree, fresh)
+        _discard(fresh)
+        written(home)
     else:
         written(home)
         os.rename(fresh, tree)
@@ -132,12 +136,18 @@ def _try(tree: str, contents: Contents, deadline: Deadline) -> None:
     directory = os.path.join(tree, LAUNCHERS)
     started += [(os.path.join(directory, name), "--version") for name in os.listdir(directory)]
     for argv in started:
-        outcome = run(argv, deadline)
+        try:
+            outcome = run(argv, deadline)
+        except HostError as error:
+            raise HostError(
+                f"it was laid down and does not run: {error.message}",
+                hint="mount it so that programs may be executed: without noexec",
+            ) from None
         if outcome.returncode != 0:
             said = [*reversed(outcome.stderr.splitlines()), "it does not say why"][0]
             raise HostError(
-                f"{argv[0]} was laid down and does not run: {said}",
-                hint="is programs' execution forbidden there (mount option noexec)?",
+                f"it was laid down and does not run: {argv[0]}: {said}",
+                hint="mend the installation that is to be laid down: install it again",
             )
 
 
@@ -166,8 +176,9 @@ def _clear(home: str, wanted: set[str]) -> bool:
             if held:
                 # At once out of the way of launchers, which then look for their successor.
                 gone = path if name.startswith(_OLD) else os.path.join(home, _OLD + name)
-                _discard(gone) if gone != path else None
-                os.rename(path, gone)
+                if gone != path:
+                    _discard(gone)
+                    os.rename(path, gone)
                 shutil.rmtree(gone)
             left |= not held
     return left

@@ -39,8 +39,8 @@ mailcap modulefinder nntplib pdb pipes poplib profile pstats pyclbr sitecustomiz
 sndhdr sunau tabnanny telnetlib this turtle uu wave xdrlib
 _bz2 _codecs_cn _codecs_hk _codecs_iso2022 _codecs_jp _codecs_kr _codecs_tw _crypt _ctypes_test
 _curses _curses_panel _dbm _gdbm _lsprof _lzma _multibytecodec _sqlite3 _testbuffer _testcapi
-_testclinic _testimportmultiple _testinternalcapi _testmultiphase _tkinter _xxsubinterpreters _xxtestfuzz
-audioop nis ossaudiodev readline xxlimited xxlimited_35
+_testclinic _testimportmultiple _testinternalcapi _testmultiphase _tkinter _xxsubinterpreters
+_xxtestfuzz audioop nis ossaudiodev readline xxlimited xxlimited_35
 """
 _UNUSED_PACKAGES = frozenset(_PACKAGES_UNUSED.split())
 _UNUSED_MODULES = frozenset(_MODULES_UNUSED.split())

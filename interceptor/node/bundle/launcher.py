@@ -31,6 +31,8 @@ _SOURCE = os.path.join(_HERE, "launcher.c")
 _BUILT = os.path.join(os.path.dirname(str(interceptor.__file__)), "_launcher", "launcher")
 """A wheel brings it compiled."""
 _COMPILERS = ("cc", "gcc", "clang")
+_compiled: dict[str, bytes] = {}
+"""By whom; an agent lays the same down again and again."""
 _MOST_BYTES = 1 << 20
 
 _MARK = b"\177launch\0"
@@ -41,7 +43,7 @@ _MAIN = "from interceptor.cni.bundled import main; main()"
 
 
 def base(deadline: Deadline) -> bytes:
-    """Give the launcher as it is compiled, which a checkout does at every call (0.1 s).
+    """Give the launcher as it is compiled, which a checkout does when it is first asked (0.1 s).
 
     Raises:
         HostError: it was not compiled when this was installed, and cannot be now.
@@ -55,6 +57,12 @@ def base(deadline: Deadline) -> bytes:
             "the launcher is not compiled, and there is no C compiler to do it",
             hint="install gcc, or interceptor's wheel for this machine",
         )
+    if compiler not in _compiled:
+        _compiled[compiler] = _compile(compiler, deadline)
+    return _compiled[compiler]
+
+
+def _compile(compiler: str, deadline: Deadline) -> bytes:
     with tempfile.TemporaryDirectory() as directory:
         made = os.path.join(directory, "launcher")
         outcome = run([compiler, *flags(), "-o", made, _SOURCE], deadline)

@@ -27,6 +27,8 @@ PROGRAM = "bin/python3"
 _PACKAGES = ("msgspec", "pyyaml")
 """What the plugin imports; yaml for files of settings and for what the API server is asked by."""
 _KUBERNETES = "kubernetes"
+_ASYNCHRONOUS, _OF_ASYNCHRONOUS = "aio", frozenset({"aiohttp", "aiohttp-retry"})
+"""Its other half, and what that alone needs: the plugin asks once, and waits."""
 
 _PACKAGES_UNUSED = """
 __phello__ __pycache__ config curses dbm dist distutils ensurepip idlelib lib2to3 msilib pydoc_data
@@ -93,7 +95,7 @@ def _with_needed(names: tuple[str, ...]) -> dict[str, None]:
     ahead = list(names)
     while ahead:
         name = ahead.pop()
-        if name in found:
+        if name in found or name in _OF_ASYNCHRONOUS:
             continue
         try:
             needed = requires(name) or []
@@ -125,7 +127,9 @@ def _distribution(name: str) -> Iterator[Piece]:
 
     for file in files(name) or []:
         parts = file.parts
-        if ".." in parts or parts[0].endswith(".dist-info") or {"tests", "aio"} & set(parts):
+        if ".." in parts or parts[0].endswith(".dist-info"):
+            continue
+        if {"tests", _ASYNCHRONOUS} & set(parts):
             continue
         if not file.name.endswith(_NO_DATA) and not file.name.startswith(_SLOWER_WITHOUT):
             yield module(LIBRARY, str(file), str(file.locate()))

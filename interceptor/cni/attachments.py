@@ -7,20 +7,19 @@ that stands in the pod's own rules.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from interceptor.cni.protocol import CniError, Code
 from interceptor.files import read_file
-from interceptor.layers import DEFAULTS, Layer, resolve
-from interceptor.operations.policy import Policy
-from interceptor.sheets import loader
-from interceptor.sources import sheet_layer
 from interceptor.system import atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from interceptor.operations.policy import Policy
 
 _MOST_BYTES = 1 << 26
 _SUFFIX = ".json"
@@ -54,6 +53,11 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True):
             ConfigError: a setting of another version that this one does not read.
             SheetError: the sheet is gone.
         """
+        from interceptor.layers import DEFAULTS, Layer, resolve
+        from interceptor.operations.policy import Policy
+        from interceptor.sheets import loader
+        from interceptor.sources import sheet_layer
+
         sheet = loader.load(self.settings.get("sheet", DEFAULTS.values["sheet"]))
         layer = Layer(self.settings, lambda key: f"{key}, written at ADD by {self.version}")
         config = resolve([DEFAULTS, sheet_layer(sheet), layer]).config
@@ -114,10 +118,10 @@ class Attachments:
             raise self._fault(error) from None
 
     def all(self) -> Iterator[Attachment]:
-        """Give all that can be read.
+        """Give all that can be read; what another version wrote otherwise is left out.
 
         Raises:
-            CniError: code 5, one is there and cannot be read.
+            CniError: code 5, the directory.
         """
         try:
             names = sorted(os.listdir(self._directory))
@@ -128,9 +132,10 @@ class Attachments:
         for name in names:
             if not name.endswith(_SUFFIX) or name.startswith("."):
                 continue
-            # One that DEL removes meanwhile is none.
-            if found := self._read(os.path.join(self._directory, name)):
-                yield found
+            with suppress(CniError):
+                # One that DEL removes meanwhile is none.
+                if found := self._read(os.path.join(self._directory, name)):
+                    yield found
 
     def _read(self, path: str) -> Attachment | None:
         try:

@@ -16,6 +16,7 @@ from interceptor.cni.selector import needs_marks, selects
 from interceptor.config import ACCOUNT_KEYS
 from interceptor.errors import ConfigError
 from interceptor.layers import DEFAULTS, Layer, resolve
+from interceptor.operations.policy import Policy
 from interceptor.settings import SETTINGS, Scope
 from interceptor.settings.parsers import parse_switch
 from interceptor.sheets import loader
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
     from interceptor.cni.netconf import PluginConf
     from interceptor.cni.pod import Pod
-    from interceptor.config import Config
-    from interceptor.sheets.sheet import Sheet
 
 _ALSO_FOR_ALL = frozenset({"timeout", "unproven"})
 """Settings of one run that the node's configuration may say."""
@@ -39,29 +38,17 @@ class LeftAlone(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Meshed(msgspec.Struct, frozen=True):
-    """The pod is meshed, with these settings in this dialect."""
-
-    config: Config
-    sheet: Sheet
-
-
-def decide_early(pod: Pod, plugin: PluginConf) -> LeftAlone | None:
-    """Decide by what no look-up is needed for."""
-    if pod.namespace and pod.namespace in plugin.exclude_namespaces:
-        return LeftAlone(f"its namespace {pod.namespace} is excluded")
-    return None
-
-
-def decide(pod: Pod, plugin: PluginConf) -> LeftAlone | Meshed:
-    """Decide by all that is known of the pod.
+def decide(pod: Pod, plugin: PluginConf) -> LeftAlone | Policy:
+    """Decide by what the runtime says of the pod, or by what the API server does.
 
     Raises:
         ConfigError: an annotation, a setting or a selector; or whether it is meshed is unknown.
         SheetError: the sheet.
+        UnreachableError: the API server, if it had to be asked.
     """
-    if left := decide_early(pod, plugin):
-        return left
+    if pod.namespace and pod.namespace in plugin.exclude_namespaces:
+        return LeftAlone(f"its namespace {pod.namespace} is excluded")
+    pod = _looked_up(pod, plugin)
     if pod.annotations is None and needs_marks(plugin.selector):
         raise ConfigError(
             f"whether {pod} is meshed is not known: the runtime passes no pod annotations",
@@ -77,7 +64,19 @@ def decide(pod: Pod, plugin: PluginConf) -> LeftAlone | Meshed:
     return meshed(plugin.settings, pod)
 
 
-def meshed(settings: Mapping[str, Any], pod: Pod) -> Meshed:
+def _looked_up(pod: Pod, plugin: PluginConf) -> Pod:
+    """Ask the API server, where it is configured and the runtime's word is not enough."""
+    lookup = plugin.lookup
+    if lookup is None:
+        return pod
+    if not lookup.always and (pod.annotations is not None or not needs_marks(plugin.selector)):
+        return pod
+    from interceptor.cni.lookup import looked_up
+
+    return looked_up(lookup, pod)
+
+
+def meshed(settings: Mapping[str, Any], pod: Pod) -> Policy:
     """Lay the node's settings, the proxy container's and the pod's annotations over one another.
 
     Raises:
@@ -97,7 +96,7 @@ def meshed(settings: Mapping[str, Any], pod: Pod) -> Meshed:
                 f"{resolved.origins[key]}: {names[0]!r} is a name, and a number is needed",
                 hint="names would be looked up on the node, not in the pod's image",
             )
-    return Meshed(resolved.config, sheet)
+    return Policy(resolved.config, sheet, "the annotations of the pod and the node's settings")
 
 
 def node_layer(settings: Mapping[str, Any]) -> Layer:

@@ -54,13 +54,13 @@ class Namespace:
 
     @contextmanager
     def site(self, deadline: Deadline, *, shared: bool = False) -> Iterator[Site]:
-        """Enter it for good, take its lock and look around; ``shared`` is for looking only.
+        """Enter it for a while, take its lock and look around; ``shared`` is for looking only.
 
         Two runtimes or an agent may be at one pod at a time, so its lock is its own, also the one
         iptables-legacy takes.
         """
-        netns.enter(self._descriptor, self.path)
         with (
+            netns.inside(self._descriptor, self.path),
             ended_in_order(),
             lock.namespace_lock(deadline, shared=shared),
             lock.private_xtables_lock(needed=True) as legacy_lock,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import sys
 import time
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from interceptor.cni.netconf import PluginConf
+    from interceptor.cni.notes import Notes
     from interceptor.cni.protocol import CniError
-    from interceptor.cni.verbs import Notes
 
 _MOST_BYTES = 1 << 26
 _STDIN_S = 30.0
@@ -86,9 +87,9 @@ class _Served:
         call = Call.read(environment)
         conf = netconf.read(_standard_input(), call)
         self.version, self.plugin = conf.version, conf.plugin
-        from interceptor.cni.verbs import VERBS
-
-        return VERBS[call.verb.name](call, conf, notes)
+        verb = importlib.import_module(f"interceptor.cni.verbs.{call.verb.module}")
+        answer: bytes = verb.run(call, conf, notes)
+        return answer
 
 
 def _standard_input() -> bytes:

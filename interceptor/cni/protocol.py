@@ -88,9 +88,13 @@ class CniError(Exception):
 
 
 class Verb(msgspec.Struct, frozen=True):
-    """One of the operations: the variables it needs, and the first version that has it."""
+    """One of the operations: the variables it needs, and the first version that has it.
+
+    ``module`` is where it is, below ``cni.verbs``; VERSION has none.
+    """
 
     name: str
+    module: str
     needs: tuple[str, ...]
     since: str = VERSIONS[0]
 
@@ -100,12 +104,12 @@ _ID, _NETNS, _IFNAME, _PATH = "CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI
 VERBS = {
     verb.name: verb
     for verb in (
-        Verb("ADD", (_ID, _NETNS, _IFNAME, _PATH)),
-        Verb("DEL", (_ID, _IFNAME, _PATH)),
-        Verb("CHECK", (_ID, _NETNS, _IFNAME, _PATH), since="0.4.0"),
-        Verb("GC", (_PATH,), since="1.1.0"),
-        Verb("STATUS", (_PATH,), since="1.1.0"),
-        Verb("VERSION", ()),
+        Verb("ADD", "add", (_ID, _NETNS, _IFNAME, _PATH)),
+        Verb("DEL", "delete", (_ID, _IFNAME, _PATH)),
+        Verb("CHECK", "check", (_ID, _NETNS, _IFNAME, _PATH), since="0.4.0"),
+        Verb("GC", "gc", (_PATH,), since="1.1.0"),
+        Verb("STATUS", "status", (_PATH,), since="1.1.0"),
+        Verb("VERSION", "", ()),
     )
 }
 

@@ -122,13 +122,14 @@ def _refuse_unproven(
     """
     from interceptor.analysis.proof import Rules
     from interceptor.analysis.prove import prove
-    from interceptor.analysis.telling import packet_words
     from interceptor.operations.intended import intent_of
 
     lowered, language = without_record(change.wanted.ruleset), change.backend.name.split("-")[0]
     rules = Rules(lowered, family_of(config, here).members, language, policy=policy)
     violations = prove(rules, intent_of(config, sheet, here))
     if violations:
+        from interceptor.analysis.telling import packet_words
+
         first = violations[0]
         packet = f", as for {packet_words(first.packet)}" if first.packet else ""
         more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""

@@ -109,11 +109,16 @@ def make() -> int:
 
 
 @contextmanager
-def inside(descriptor: int) -> Iterator[None]:
-    """Be in another namespace for a while; sockets made there stay there."""
+def inside(descriptor: int, name: str = "made for this") -> Iterator[None]:
+    """Be in another namespace for a while; sockets made there stay there.
+
+    Raises:
+        NetnsError: what was opened is no network namespace.
+        HostError: this process may not enter it.
+    """
     here = os.open(CURRENT, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _call("setns", descriptor, CLONE_NEWNET)
+        enter(descriptor, name)
         try:
             yield
         finally:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from interceptor.cni.annotations import layers_of
-from interceptor.cni.meshing import LeftAlone, Meshed, decide, meshed
+from interceptor.cni.meshing import LeftAlone, decide, meshed
 from interceptor.cni.netconf import PluginConf
 from interceptor.cni.pod import Pod
 from interceptor.errors import ConfigError
+from interceptor.operations.policy import Policy
 from interceptor.settings import SETTINGS, Scope, show
 
 TRAFFIC = "traffic.sidecar.istio.io/"
@@ -223,7 +224,7 @@ ISTIOS = {"sidecar.istio.io/status": "{}"}
     ],
 )  # fmt: skip
 def test_which_pods_are_meshed(pod: Pod, plugin: PluginConf, is_meshed: bool) -> None:
-    assert isinstance(decide(pod, plugin), Meshed if is_meshed else LeftAlone)
+    assert isinstance(decide(pod, plugin), Policy if is_meshed else LeftAlone)
 
 
 def test_what_is_not_known_is_no_reason_to_let_a_pod_through() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -248,12 +248,15 @@ def test_gc_forgets_what_is_not_valid_any_more_in_its_own_network(
     for container in ("c1", "c2"):
         network.add(pod.pod.path, container=container)
     network.add(pod.client.path, container="c3", name="other")
-    valid = {"cni.dev/valid-attachments": [{"containerID": "c2", "ifname": "eth0"}]}
+    valid: dict[str, Any] = {
+        "cni.dev/valid-attachments": [{"containerID": "c2", "ifname": "eth0"}]
+    }
     answer = network.call("GC", prev_result="", **valid)
     assert (answer.status, answer.stdout, answer.log["removed"]) == (0, "", 1)
     assert network.attachments == ["c2@eth0.json", "c3@eth0.json"]
     assert network.call("GC", prev_result="").error["code"] == 7
-    assert network.call("GC", prev_result="", **{"cni.dev/valid-attachments": []}).status == 0
+    valid["cni.dev/valid-attachments"] = []
+    assert network.call("GC", prev_result="", **valid).status == 0
     assert network.attachments == ["c3@eth0.json"]
 
 

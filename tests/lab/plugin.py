@@ -85,12 +85,11 @@ class Network:
         annotations: object = None,
         container: str = "c1",
         namespace: str = "shop",
-        text: str | None = None,
         **more: Any,
     ) -> Answer:
         args = f"IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME=cart;K8S_POD_UID=u-1"
         return call(
-            self.text(annotations, **more) if text is None else text,
+            self.text(annotations, **more),
             program=self.program,
             CNI_COMMAND=verb,
             CNI_CONTAINERID=container,

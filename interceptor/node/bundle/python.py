@@ -125,7 +125,13 @@ def _name(requirement: str) -> str:
 def _distribution(name: str) -> Iterator[Piece]:
     from importlib.metadata import files
 
-    for file in files(name) or []:
+    listed = files(name)
+    if listed is None:
+        raise HostError(
+            f"the Python package {name} does not say which files it has",
+            hint="install it with pip, not by the system's own packages",
+        )
+    for file in listed:
         parts = file.parts
         if ".." in parts or parts[0].endswith(".dist-info"):
             continue

@@ -53,7 +53,7 @@ class ApiServer:
             from kubernetes.client.rest import RESTClientObject
         except ImportError as error:
             raise HostError(
-                f"pods cannot be looked up: Python has no {error.name}",
+                f"pods cannot be looked up: Python has no {error.name or error}",
                 hint="run interceptor cni install --kubernetes-lookup, "
                 "or pip install 'interceptor[kubernetes]'",
             ) from None

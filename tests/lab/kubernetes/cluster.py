@@ -8,6 +8,9 @@ import secrets
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from interceptor.cni.protocol import PROGRAM
+from interceptor.node.bundle import lay
+from interceptor.system.deadline import Deadline
 from tests.lab import cni, image
 from tests.lab.containerd import Containerd, containerd
 from tests.lab.kubernetes.control_plane import ControlPlane, control_plane
@@ -198,6 +201,9 @@ def cluster(directory: Path) -> Iterator[Cluster]:
         made = Cluster(directory, plane, node)
         made.configure()
         bin_dir = cni.plugins(directory / "bin")
+        # As on a node, which has no Python of ours.
+        (bin_dir / PROGRAM).unlink()
+        lay(str(bin_dir), Deadline(60), kubernetes=True)
         stack.enter_context(default_cgroup())
         runtime = directory / "containerd"
         runtime.mkdir()

@@ -14,7 +14,7 @@ from interceptor.system.deadline import Deadline
 from tests.lab import cni, image
 from tests.lab.containerd import Containerd, containerd
 from tests.lab.kubernetes.control_plane import ControlPlane, control_plane
-from tests.lab.kubernetes.kubelet import NODE, default_cgroup, kubelet
+from tests.lab.kubernetes.kubelet import NODE, Kubelet, default_cgroup, kubelet
 from tests.lab.netns import Namespace, cable, namespaces
 from tests.lab.traffic import connect, recorder
 from tests.lab.waiting import becomes
@@ -71,6 +71,7 @@ class Cluster:
         self.state = directory / "state"
         self.log = directory / "interceptor-cni.log"
         self.containerd: Containerd
+        self.kubelet: Kubelet
         plane.request("POST", "/api/v1/namespaces", {"metadata": {"name": self.namespace}})
 
     @property
@@ -210,7 +211,7 @@ def cluster(directory: Path) -> Iterator[Cluster]:
         made.containerd = stack.enter_context(
             containerd(runtime, conf_dir=directory / "net.d", bin_dir=bin_dir, namespace=node)
         )
-        stack.enter_context(
+        made.kubelet = stack.enter_context(
             kubelet(
                 directory / "kubelet",
                 node,

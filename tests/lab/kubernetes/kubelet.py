@@ -35,17 +35,21 @@ _LOGS = Path("/var/log/pods"), Path("/var/log/containers")
 """Written into its program; in names below there is the pod's namespace."""
 
 
+def knobs() -> dict[str, str]:
+    """Give what they are on this host."""
+    return {knob: Path("/proc/sys", knob).read_text().strip() for knob in _KNOBS}
+
+
 def _with_knobs_of_its_own(directory: Path) -> tuple[str, ...]:
     """Give what to put before a command so that what it writes to the knobs goes into files.
 
     Nothing has to be put back then, however the tests end.
     """
     binds = []
-    for knob in _KNOBS:
-        actual = Path("/proc/sys", knob)
+    for knob, value in knobs().items():
         copy = directory / knob.replace("/", ".")
-        copy.write_text(actual.read_text())
-        binds.append(f"mount --bind {copy} {actual}")
+        copy.write_text(value)
+        binds.append(f"mount --bind {copy} /proc/sys/{knob}")
     script = " && ".join([*binds, 'exec "$@"'])
     return ("/usr/bin/unshare", "--mount", "--propagation=slave", "/bin/sh", "-c", script, "sh")
 
@@ -86,6 +90,7 @@ class Kubelet:
         (directory / "config.json").write_text(json.dumps(config))
         access = directory / "kubeconfig"
         kubeconfig(access, URL, {"token": plane.admin_token}, plane.authority)
+        self.host_knobs = knobs()
         self._before = {path: path.exists() for path in _LOGS}
         self.daemon = Daemon(
             namespace,
@@ -102,6 +107,12 @@ class Kubelet:
             f"--hostname-override={NODE}",
             f"--node-ip={address}",
         )
+
+    def own_knobs(self) -> dict[str, str]:
+        """Give what it has written."""
+        return {
+            knob: (self._directory / knob.replace("/", ".")).read_text().strip() for knob in _KNOBS
+        }
 
     def close(self, pod_namespace: str) -> None:
         """End it, and take away what it wrote for pods of a namespace."""

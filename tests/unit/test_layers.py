@@ -25,7 +25,9 @@ _ORDER = [
     {"backends"},
     {"operations"},
     {"verify"},
-    {"cni", "cli"},
+    {"cni"},
+    {"node"},
+    {"cli"},
     {"__main__"},
 ]
 """A room may import from itself and from those above it."""

@@ -5,12 +5,21 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _OURS, _TEMPORARY = "interceptor-", ".tmp"
 
 
 def replace_file(
-    path: str, content: bytes, *, mode: int = 0o644, owner: tuple[int, int] | None = None
+    path: str,
+    content: bytes,
+    *,
+    mode: int = 0o644,
+    owner: tuple[int, int] | None = None,
+    before: Callable[[], object] = bool,
 ) -> None:
     """Put a file in the place of what is there, in one step, and on the disk.
 
@@ -21,6 +30,7 @@ def replace_file(
         content: all of it.
         mode: permissions, whatever the umask is.
         owner: user and group id; as the process has them if not given.
+        before: called last before the step; what it raises leaves everything as it was.
 
     Raises:
         OSError: it cannot be written; what was there is as it was.
@@ -40,10 +50,13 @@ def replace_file(
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        before()
         os.rename(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             os.unlink(temporary)
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = path, None
         raise
     sync_directory(directory)
 

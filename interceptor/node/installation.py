@@ -93,6 +93,17 @@ class Installation:
         self._ready = here(options.ready_file)
         self._directory = Directory(self.conf_dir, options.place.root)
 
+    @property
+    def directories(self) -> tuple[str, ...]:
+        """Give the directories whose files decide what there is to do, as this process sees it."""
+        options = self._options
+        return (
+            self.conf_dir,
+            self.bin_dir,
+            *((options.account,) if options.kubeconfig else ()),
+            *((os.path.dirname(self._ready),) if options.fail_closed else ()),
+        )
+
     def install(self, deadline: Deadline) -> Spliced:
         """Put the program there first, and then the entry that has it called.
 
@@ -139,11 +150,26 @@ class Installation:
         changed = False
         if os.path.isdir(self.conf_dir):
             with self._directory.locked(deadline):
+                kubeconfigs = {self._options.kubeconfig} | self._said("lookup", "kubeconfig")
+                ready_files = {self._options.ready_file} | self._said("ready_file")
                 changed = Splicer(self._directory).take_out()
-                changed |= atomic.remove_file(self._ready)
-                if self._options.kubeconfig:
-                    changed |= self._kubeconfig().remove()
+                for path in ready_files:
+                    changed |= atomic.remove_file(self._options.place.here(path))
+                for path in kubeconfigs - {""}:
+                    changed |= Kubeconfig(path, self._options.place).remove()
         return self._bundle.remove(self.bin_dir) or changed
+
+    def _said(self, *keys: str) -> set[str]:
+        """Give the paths that our entries name under some key."""
+        found = set()
+        for file in self._directory.files():
+            for entry in file.network.ours if file.network else ():
+                value = msgspec.json.decode(entry).get("interceptor")
+                for key in keys:
+                    value = value.get(key) if isinstance(value, dict) else None
+                if isinstance(value, str) and value.startswith("/"):
+                    found.add(value)
+        return found
 
     def _kubeconfig(self) -> Kubeconfig:
         options = self._options

@@ -117,7 +117,7 @@ class Splicer:
         else:
             name, changed = self._convert(first, network.with_ours(entry), files), True
         for file in files:
-            if file.name == name:
+            if file.name in (name, first.name):
                 continue
             if is_own(file):
                 changed |= atomic.remove_file(self._directory.join(OWN))
@@ -127,6 +127,7 @@ class Splicer:
             elif file.name in _origins(name) and _same(file.network, network.without_ours()):
                 self._set_aside(file.name)  # a run was killed between the two steps
                 changed = True
+        changed |= self._forget({f"{one}{SAVED}" for one in (name, *_origins(name))})
         return Spliced(name, changed, changed, notes(files, name))
 
     def _copy(self, entry: bytes) -> Spliced:
@@ -153,6 +154,7 @@ class Splicer:
             if file.has_ours and not is_own(file):
                 self._restore(file)
                 changed = True
+        changed |= self._forget(set())
         return Spliced(OWN, changed, changed, notes(files, OWN))
 
     def _take_out(self) -> bool:
@@ -163,11 +165,16 @@ class Splicer:
             elif file.has_ours:
                 self._restore(file)
                 changed = True
-        for name in os.listdir(self._directory.path):
-            if name.endswith(SAVED):
-                changed |= atomic.remove_file(self._directory.join(name))
         atomic.remove_leftovers(self._directory.path)
-        return changed
+        return self._forget(set()) or changed
+
+    def _forget(self, needed: set[str]) -> bool:
+        """Remove what was saved and is not needed any more, and say whether there was any."""
+        saved = [name for name in os.listdir(self._directory.path) if name.endswith(SAVED)]
+        removed = [
+            atomic.remove_file(self._directory.join(name)) for name in saved if name not in needed
+        ]
+        return any(removed)
 
     def _usable(self, files: tuple[File, ...]) -> tuple[File, NetworkList]:
         """Give the first valid configuration, and see that pods would start with our entry."""

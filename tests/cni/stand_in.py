@@ -40,6 +40,7 @@ def lay(bin_dir: str, deadline: Deadline, *, kubernetes: bool = False) -> bool:
 
 
 def remove(bin_dir: str) -> bool:
+    atomic.remove_leftovers(bin_dir)
     return atomic.remove_file(_path(bin_dir))
 
 

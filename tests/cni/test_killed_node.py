@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _KILLS = 100
+_LONGEST_S = 0.03
+"""Of what is done between two kills; a busy machine takes longer for it, this test does not."""
 _ENTRY = b'{"type":"interceptor-cni","interceptor":{"selector":["*"]}}'
 _OTHER = b'{"type":"interceptor-cni","interceptor":{}}'
 
@@ -133,7 +135,7 @@ def test_a_pod_can_start_at_any_time_and_the_next_run_converges(
     begun = time.monotonic()
     for step in story.steps:
         node.do(step)
-    longest_s = 1.2 * (time.monotonic() - begun)
+    longest_s = min(1.2 * (time.monotonic() - begun), _LONGEST_S)
     always = None not in story.steps
     looks, unfinished = 0, 0
     for _ in range(_KILLS):

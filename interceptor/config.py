@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from interceptor.values import Accounts, Interfaces, Marks, Networks, Ports
 
 
+_ACCOUNTS = {
+    "proxy_uid": "user",
+    "proxy_gid": "group",
+    "exclude_outbound_uids": "user",
+    "include_outbound_owner_groups": "group",
+    "exclude_outbound_owner_groups": "group",
+}
+ACCOUNT_KEYS = tuple(_ACCOUNTS)
+"""Settings that take users or groups, so that names may stand in them."""
+
 OWN_NETNS = "/proc/self/ns/net"
 """The network namespace this program was started in."""
 
@@ -139,16 +149,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             ConfigError: a name is not known; it names the setting.
         """
         resolved = {}
-        for key, kind, known in (
-            ("proxy_uid", "user", users),
-            ("proxy_gid", "group", groups),
-            ("exclude_outbound_uids", "user", users),
-            ("include_outbound_owner_groups", "group", groups),
-            ("exclude_outbound_owner_groups", "group", groups),
-        ):
+        for key, kind in _ACCOUNTS.items():
             accounts: Accounts = getattr(self, key)
             try:
-                resolved[key] = accounts.resolve(known)
+                resolved[key] = accounts.resolve(users if kind == "user" else groups)
             except KeyError as error:
                 raise ConfigError(
                     f"no {kind} named {error.args[0]!r} on this host",

@@ -13,6 +13,7 @@
     ├── ParseError          exit 1    a dump that is not what its tool prints
     ├── CommandError        exit 1    a kernel tool refused; the namespace is as it was
     ├── OutputError         exit 1    what was asked for is done, and stdout takes no answer
+    ├── UnreachableError    exit 1    a server that has to be asked gives no answer
     └── DeadlineError       exit 1    ``--timeout`` ran out
 
 A message says what failed in one line; a hint says what to do in one line. Nothing here prints.
@@ -121,6 +122,12 @@ class OutputError(InterceptorError):
     """The command did what it was asked for, and then its answer could not be written."""
 
     usual_hint = "send its output where it can be written; status tells what is in force"
+
+
+class UnreachableError(InterceptorError):
+    """A server that has to be asked gives no answer, or not now."""
+
+    usual_hint = "try again later"
 
 
 class DeadlineError(InterceptorError):

@@ -1,4 +1,4 @@
-"""Read a file whole, but only if it is one, and not without end."""
+"""Read a file whole, but only if it is one, and not without end; and the standard streams."""
 
 from __future__ import annotations
 
@@ -67,3 +67,16 @@ def _read(descriptor: int, most: int, longest_s: float) -> bytes:
             return bytes(content)
         content += part
     raise ValueError(f"it is larger than {most} bytes")
+
+
+def fill_standard_descriptors() -> None:
+    """Put /dev/null where a standard stream was closed when this process started.
+
+    Else the next file opened takes its number, and some tool that is started later writes its
+    complaints into a lock or a namespace.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)

@@ -153,6 +153,19 @@ def _file_layer(
     label = "stdin" if path == "-" else path
     extension = os.path.splitext(path)[1].lower()
     document = documents.read(_read_text(path, label, longest_s), extension, label)
+    return document_layer(document, label)
+
+
+def document_layer(document: Document, label: str) -> Layer:
+    """Give the settings of a document.
+
+    Args:
+        document: keys with values as its language has them.
+        label: what errors call the document.
+
+    Raises:
+        ConfigError: a key that is no setting, or a value that cannot be one.
+    """
     values = {}
     for key, value in document.values.items():
         if key not in SETTINGS:

@@ -14,11 +14,13 @@ import os
 import sys
 from contextlib import suppress
 
+from interceptor.files import fill_standard_descriptors
+
 
 def main() -> None:
     """Run the command line this process was given."""
     gc.disable()
-    _fill_standard_descriptors()
+    fill_standard_descriptors()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # No text is worth an error because a terminal lacks its letters.
@@ -32,16 +34,3 @@ def main() -> None:
         with suppress(OSError):
             stream.flush()
     os._exit(code)
-
-
-def _fill_standard_descriptors() -> None:
-    """Put /dev/null where a standard stream was closed when this process started.
-
-    Else the next file opened takes its number, and some tool that is started later writes its
-    complaints into a lock or a namespace.
-    """
-    for descriptor in range(3):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)

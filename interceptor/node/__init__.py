@@ -1,1 +1,1 @@
-"""What a node needs around the plugin: the bundle it runs from, its configuration, its agent."""
+"""What a node needs around the CNI plugin: put there, watched, and what it missed found."""

@@ -57,18 +57,25 @@ class Installed(msgspec.Struct, frozen=True):
 
 
 def install(
-    config: Config, sheet: Sheet, site: Site, deadline: Deadline, *, anew: bool = False
+    config: Config,
+    sheet: Sheet,
+    site: Site,
+    deadline: Deadline,
+    *,
+    anew: bool = False,
+    facts: HostFacts | None = None,
 ) -> Installed:
     """Make the namespace hold exactly what the configuration means, or leave it as it was.
 
-    With ``anew`` all rules are written again, also if they seem to be in place. What another
+    With ``anew`` all rules are written again, also if they seem to be in place. ``facts`` are for
+    whoever knows more of the pod than can be seen from here. What another
     backend holds of ours is removed once the new rules are in force. Where the
     choice of a backend is ours, one whose kernel or tools lack something makes room for the next.
 
     Raises:
         InterceptorError: why not.
     """
-    here = host.observe(config)
+    here = facts or host.observe(config)
     ruleset = build(sheet, config, here)
     family = family_of(config, here)
     record = Record(__version__, recorded_settings(config.with_accounts(here.users, here.groups)))
@@ -115,13 +122,14 @@ def _refuse_unproven(
     """
     from interceptor.analysis.proof import Rules
     from interceptor.analysis.prove import prove
-    from interceptor.analysis.telling import packet_words
     from interceptor.operations.intended import intent_of
 
     lowered, language = without_record(change.wanted.ruleset), change.backend.name.split("-")[0]
     rules = Rules(lowered, family_of(config, here).members, language, policy=policy)
     violations = prove(rules, intent_of(config, sheet, here))
     if violations:
+        from interceptor.analysis.telling import packet_words
+
         first = violations[0]
         packet = f", as for {packet_words(first.packet)}" if first.packet else ""
         more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""

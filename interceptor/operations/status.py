@@ -16,6 +16,7 @@ from interceptor.sheets.build import build, family_of
 from interceptor.system import host
 
 if TYPE_CHECKING:
+    from interceptor.facts import HostFacts
     from interceptor.names import Family
     from interceptor.operations.policy import Policy
     from interceptor.operations.site import Site
@@ -50,8 +51,10 @@ class Status(msgspec.Struct, frozen=True):
     unseen: tuple[str, ...] = ()
 
 
-def status(policy: Policy, site: Site) -> Status:
+def status(policy: Policy, site: Site, *, facts: HostFacts | None = None) -> Status:
     """Compare what is there with what a policy means, in the backend that holds it.
+
+    ``facts`` are for whoever knows more of the pod than can be seen from here.
 
     The record of the installation is not compared: it says what was meant, and is no rule.
     """
@@ -67,7 +70,7 @@ def status(policy: Policy, site: Site) -> Status:
         return Status(state, findings=tuple(findings), unseen=site.unseen())
     name, *others = holders
     backend = site.backend(name)
-    here = host.observe(policy.config)
+    here = facts or host.observe(policy.config)
     ruleset = build(policy.sheet, policy.config, here)
     target = backend.target(ruleset, policy.sheet.dialect)
     findings += [

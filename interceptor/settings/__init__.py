@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from interceptor.settings.rows import ROWS
-from interceptor.settings.setting import ENVIRONMENT_PREFIX, Scope, Setting
+from interceptor.settings.setting import ANNOTATION_PREFIX, ENVIRONMENT_PREFIX, Scope, Setting
 from interceptor.values import Accounts, Interfaces, Networks, Ports
 
 if TYPE_CHECKING:
@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 
     from interceptor.config import Config
 
-__all__ = ["ENVIRONMENT_PREFIX", "SETTINGS", "Scope", "Setting", "recorded_settings", "show"]
+__all__ = [
+    "ANNOTATION_PREFIX",
+    "ENVIRONMENT_PREFIX",
+    "SETTINGS",
+    "Scope",
+    "Setting",
+    "recorded_settings",
+    "show",
+]
 
 SETTINGS: Mapping[str, Setting] = {row.name: row for row in ROWS}
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ENVIRONMENT_PREFIX = "INTERCEPTOR_"
+ANNOTATION_PREFIX = "interceptor.dev/"
 
 
 class Scope(StrEnum):
@@ -47,6 +48,11 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     def environment(self) -> str:
         """The environment variable."""
         return ENVIRONMENT_PREFIX + self.name.upper()
+
+    @property
+    def annotation(self) -> str:
+        """The annotation of a pod; it is read for what a pod may say, see ``cni.annotations``."""
+        return ANNOTATION_PREFIX + self.name.replace("_", "-")
 
     @property
     def is_switch(self) -> bool:

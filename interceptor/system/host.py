@@ -25,13 +25,16 @@ CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_ADMIN, CAP_SETUID, CAP_SETGID = 12, 13, 21, 
 """linux/capability.h."""
 
 
-def observe(config: Config) -> HostFacts:
-    """Observe the namespace this thread is in, and look up the names a config mentions."""
+def observe(config: Config, *, resolvers: Networks | None = None) -> HostFacts:
+    """Observe the namespace this thread is in, and look up the names a config mentions.
+
+    ``resolvers`` are for whoever knows the name servers from elsewhere than resolv.conf.
+    """
     return HostFacts(
         has_ipv6=has_ipv6(),
         users=_look_up(config.user_names, users=True),
         groups=_look_up(config.group_names, users=False),
-        resolvers=_resolvers(config),
+        resolvers=_resolvers(config) if resolvers is None else resolvers,
     )
 
 

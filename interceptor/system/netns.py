@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from interceptor.errors import HostError, NetnsError
@@ -45,6 +45,20 @@ def open_path(path: str) -> int:
             f"the network namespace {path} cannot be opened: {error.strerror}",
             hint="give a path as /run/netns/NAME or /proc/PID/ns/net",
         ) from None
+
+
+def inode(descriptor: int) -> int:
+    """Give the number by which the kernel knows an open namespace."""
+    return os.fstat(descriptor).st_ino
+
+
+def is_hosts(descriptor: int) -> bool:
+    """Whether an open namespace is that of this process or of the first one it sees."""
+    for path in (CURRENT, "/proc/1/ns/net"):
+        with suppress(OSError):
+            if os.stat(path).st_ino == inode(descriptor):
+                return True
+    return False
 
 
 def enter(descriptor: int, name: str) -> None:
@@ -95,11 +109,16 @@ def make() -> int:
 
 
 @contextmanager
-def inside(descriptor: int) -> Iterator[None]:
-    """Be in another namespace for a while; sockets made there stay there."""
+def inside(descriptor: int, name: str = "made for this") -> Iterator[None]:
+    """Be in another namespace for a while; sockets made there stay there.
+
+    Raises:
+        NetnsError: what was opened is no network namespace.
+        HostError: this process may not enter it.
+    """
     here = os.open(CURRENT, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _call("setns", descriptor, CLONE_NEWNET)
+        enter(descriptor, name)
         try:
             yield
         finally:

@@ -1,0 +1,88 @@
+"""The network namespace of a call: opened, guarded against being the host's, and entered."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Self
+
+from interceptor.cni.protocol import CniError, Code
+from interceptor.config import DnsCapture
+from interceptor.errors import ConfigError
+from interceptor.operations.site import Site
+from interceptor.system import host, lock, netns
+from interceptor.system.command import ended_in_order
+from interceptor.values import Networks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from interceptor.config import Config
+    from interceptor.facts import HostFacts
+    from interceptor.system.deadline import Deadline
+
+
+class Namespace:
+    """One that is open; ``with`` it, it is closed at the end.
+
+    Args:
+        path: as the runtime gives it.
+        any_netns: also the host's own, which whoever asks for it must want.
+
+    Raises:
+        NetnsError: there is none.
+        CniError: code 8, it is the host's.
+    """
+
+    def __init__(self, path: str, *, any_netns: bool = False) -> None:
+        self.path = path
+        self._descriptor = netns.open_path(path)
+        self.inode = netns.inode(self._descriptor)
+        if netns.is_hosts(self._descriptor) and not any_netns:
+            os.close(self._descriptor)
+            raise CniError(
+                Code.NETNS,
+                f"{path} is the network namespace of the host, or the plugin's own",
+                "pods of the host's network are not intercepted; no runtime calls CNI for them",
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+    @contextmanager
+    def site(self, deadline: Deadline, *, shared: bool = False) -> Iterator[Site]:
+        """Enter it for a while, take its lock and look around; ``shared`` is for looking only.
+
+        Two runtimes or an agent may be at one pod at a time, so its lock is its own, also the one
+        iptables-legacy takes.
+        """
+        with (
+            netns.inside(self._descriptor, self.path),
+            ended_in_order(),
+            lock.namespace_lock(deadline, shared=shared),
+            lock.private_xtables_lock(needed=True) as legacy_lock,
+        ):
+            yield Site(deadline, legacy_lock=legacy_lock)
+
+
+def facts(config: Config, resolvers: Sequence[str]) -> HostFacts:
+    """Observe the namespace this thread is in; its name servers are those the runtime says.
+
+    Raises:
+        ConfigError: they are needed, and it does not say any.
+    """
+    if config.capture_dns is not DnsCapture.RESOLV_CONF:
+        return host.observe(config, resolvers=Networks())
+    if not resolvers:
+        raise ConfigError(
+            f"capture_dns {config.capture_dns}: the runtime does not say the pod's name servers",
+            hint='declare the capability "dns" in the entry, or capture DNS to anywhere: all',
+        )
+    try:
+        known = Networks.parse(",".join(resolvers))
+    except ValueError as error:
+        raise ConfigError(f"the runtime's name servers: {error}") from None
+    return host.observe(config, resolvers=known)

@@ -18,8 +18,9 @@ from interceptor.cli.cni_options import (
 )
 from interceptor.cli.exits import DONE, FOUND
 from interceptor.cli.session import command
+from interceptor.cni.netconf import STATE_DIRECTORY
 from interceptor.errors import UsageError
-from interceptor.node.entry import STATE_DIR, Entry, check_namespaces, check_selectors, settings_of
+from interceptor.node.entry import Entry, check_namespaces, check_selectors, settings_of
 from interceptor.node.installation import Installation, Options
 from interceptor.node.netconf import PLUGIN
 from interceptor.node.place import Place
@@ -80,9 +81,9 @@ def _watch(
 
     timeout_s, talk = session.config.timeout, session.printer.talk
     health = Health(given["interval"])
-    metrics = Metrics(Place(given["host_root"]).here(given["state_dir"] or STATE_DIR))
+    metrics = Metrics(Place(given["host_root"]).here(given["state_dir"] or STATE_DIRECTORY))
     agent = Agent(
-        lambda: installation.install(Deadline(timeout_s)),
+        lambda program: installation.install(Deadline(timeout_s), program=program),
         installation.directories,
         given["interval"],
         health,
@@ -198,13 +199,15 @@ def _entry(given: dict[str, Any]) -> Entry:
     namespaces = tuple(given.get("exclude_namespace", ()))
     check_selectors(selector)
     check_namespaces(namespaces)
-    kubeconfig, timeout_s = given.get("kubeconfig_file"), given.get("lookup_timeout")
-    if timeout_s and not kubeconfig:
-        raise UsageError(
-            "--lookup-timeout is for a look-up, which --kubeconfig-file asks for",
-            hint="give --kubeconfig-file too, or leave --lookup-timeout out",
-        )
-    lookup = {"kubeconfig": kubeconfig, "timeout": timeout_s}
+    kubeconfig = given.get("kubeconfig_file")
+    how = {key: given.get(f"lookup_{key}") for key in ("timeout", "always")}
+    for key, value in how.items():
+        if value and not kubeconfig:
+            raise UsageError(
+                f"--lookup-{key} is for a look-up, which --kubeconfig-file asks for",
+                hint=f"give --kubeconfig-file too, or leave --lookup-{key} out",
+            )
+    lookup = {"kubeconfig": kubeconfig, **how}
     path = given.get("settings")
     return Entry(
         settings=settings_of(path) if path else {},

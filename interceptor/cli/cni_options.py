@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from interceptor.cni.netconf import STATE_DIRECTORY
 from interceptor.errors import UsageError
 from interceptor.layers import unknown_key
-from interceptor.node.entry import STATE_DIR
 from interceptor.node.installation import BIN_DIR, CONF_DIR, READY_FILE
 from interceptor.node.kubeconfig import SERVICE_ACCOUNT
 from interceptor.sources import CNI_PREFIX, is_service_link
@@ -74,7 +74,7 @@ ENTRY = (
         "a namespace whose pods are never meshed; may be given again",
         multiple=True,
     ),
-    option("state-dir", "DIR", f"where the plugin keeps its state  [default: {STATE_DIR}]"),
+    option("state-dir", "DIR", f"where the plugin keeps its state  [default: {STATE_DIRECTORY}]"),
     option("log-file", "FILE", "where the plugin writes a line for each call"),
     option(
         "log-max-bytes",
@@ -95,6 +95,7 @@ ENTRY = (
         "how long a look-up may take  [default: 5]",
         type=click.FloatRange(min=0, min_open=True),
     ),
+    option("lookup-always", "", "look each pod up, for what its annotations do not say"),
 )
 """What the plugin is told."""
 

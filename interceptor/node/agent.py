@@ -48,8 +48,10 @@ class Agent:
     """Runs until it is told to end.
 
     Args:
-        install: brings the node to what is wanted; called again and again.
-        directories: whose files decide what there is to do.
+        install: brings the node to what is wanted; called again and again, with whether it is to
+            look at the program as well, which takes longer.
+        directories: whose files decide what there is to do; those of the first say nothing of the
+            program.
         interval_s: seconds after which it looks even if nothing seems to have changed.
         health: told what each look finds.
         metrics: likewise.
@@ -58,7 +60,7 @@ class Agent:
 
     def __init__(
         self,
-        install: Callable[[], Spliced],
+        install: Callable[[bool], Spliced],
         directories: Iterable[str],
         interval_s: float,
         health: Health,
@@ -80,16 +82,16 @@ class Agent:
     def run(self, stop: threading.Event) -> None:
         """Look at once, and then whenever there may be something to do."""
         self.look()
-        for _ in self._occasions(stop):
+        for program in self._occasions(stop):
             self._rest(stop)
             if stop.is_set():
                 return
-            self.look()
+            self.look(program=program or bool(self._health.reason))
 
-    def look(self) -> None:
+    def look(self, *, program: bool = True) -> None:
         """Bring the node to what is wanted, and tell how that went."""
         try:
-            done = self._install()
+            done = self._install(program)
         except InterceptorError as error:
             if self._health.reason != error.message:
                 self._say(f"error: {error.message}")
@@ -122,8 +124,11 @@ class Agent:
             self._in_fight = True
         stop.wait(rest_s)
 
-    def _occasions(self, stop: threading.Event) -> Iterator[None]:
-        """Come back whenever a file changed, and after each interval."""
+    def _occasions(self, stop: threading.Event) -> Iterator[bool]:
+        """Come back whenever a file changed, and after each interval.
+
+        What is given is whether that may be about the program.
+        """
         last = time.monotonic()
         can_watch = True
         while not stop.is_set():
@@ -132,9 +137,11 @@ class Agent:
             try:
                 for changed in self._changes(stop):
                     # The first time also for what changed before the watch was there.
-                    if changed or is_new or time.monotonic() - last >= self._interval_s:
-                        yield
+                    is_time = is_new or time.monotonic() - last >= self._interval_s
+                    if is_time:
                         last = time.monotonic()
+                    if is_time or changed:
+                        yield is_time or any(map(self._is_elsewhere, changed))
                     is_new, can_watch = False, True
                     if _identities(self._directories) != watched:
                         break
@@ -143,10 +150,16 @@ class Agent:
                     self._say(f"note: files are looked at every second: no watch: {error}")
                 can_watch = False
                 stop.wait(_TICK_S)
-                yield
+                is_time = time.monotonic() - last >= self._interval_s
+                if is_time:
+                    last = time.monotonic()
+                yield is_time
 
-    def _changes(self, stop: threading.Event) -> Iterator[bool]:
-        """Say after each change, and after each tick, whether there was one."""
+    def _is_elsewhere(self, path: str) -> bool:
+        return os.path.dirname(path) != self._directories[0]
+
+    def _changes(self, stop: threading.Event) -> Iterator[set[str]]:
+        """Give the paths that changed, after each change and after each tick."""
         import watchfiles
 
         there = [path for path in self._directories if os.path.isdir(path)]
@@ -162,7 +175,7 @@ class Agent:
             yield_on_timeout=True,
             recursive=False,
         ):
-            yield bool(changes)
+            yield {path for _, path in changes}
 
 
 def _identities(directories: Iterable[str]) -> list[tuple[int, int] | None]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from interceptor.cni.selector import selects
 from interceptor.errors import UsageError
 from interceptor.node.netconf import PLUGIN
 from interceptor.settings import SETTINGS, Scope, show
@@ -15,11 +16,6 @@ from interceptor.sources import read_settings
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-STATE_DIR = "/run/interceptor/cni"
-"""Where the plugin keeps a file for each attachment, unless it is told otherwise."""
-
-_KEY = r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
-_TERM = re.compile(rf"!{_KEY}|{_KEY}(!?=[^,]*)?")
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -63,15 +59,9 @@ def check_selectors(selectors: Iterable[str]) -> None:
     """Refuse a selector the plugin would not understand.
 
     Raises:
-        UsageError: there is one; it names the term.
+        ConfigError: there is one; it names the term.
     """
-    for selector in selectors:
-        for term in selector.split(","):
-            if selector != "*" and not _TERM.fullmatch(term):
-                raise UsageError(
-                    f"--selector {selector!r}: {term!r} is no term of a selector",
-                    hint="terms are key, !key, key=value and key!=value; or * for every pod",
-                )
+    selects(tuple(selectors), {})
 
 
 def check_namespaces(names: Iterable[str]) -> None:

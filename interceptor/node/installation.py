@@ -11,6 +11,7 @@ from interceptor import __version__
 from interceptor.errors import HostError
 from interceptor.node.directory import Directory
 from interceptor.node.kubeconfig import Kubeconfig
+from interceptor.node.netconf import PLUGIN
 from interceptor.node.place import Place
 from interceptor.node.splice import Spliced, Splicer
 from interceptor.system import atomic
@@ -95,7 +96,10 @@ class Installation:
 
     @property
     def directories(self) -> tuple[str, ...]:
-        """Give the directories whose files decide what there is to do, as this process sees it."""
+        """Give the directories whose files decide what there is to do, as this process sees them.
+
+        The first is that of network configurations.
+        """
         options = self._options
         return (
             self.conf_dir,
@@ -104,8 +108,12 @@ class Installation:
             *((os.path.dirname(self._ready),) if options.fail_closed else ()),
         )
 
-    def install(self, deadline: Deadline) -> Spliced:
+    def install(self, deadline: Deadline, *, program: bool = True) -> Spliced:
         """Put the program there first, and then the entry that has it called.
+
+        Args:
+            deadline: for all of it.
+            program: whether to look at every file of the program, or only whether there is one.
 
         Raises:
             NoNetworkError: there is no network configuration yet.
@@ -113,17 +121,20 @@ class Installation:
             DeadlineError: another installer held the directory for too long.
         """
         try:
-            return _told(lambda: self._install(deadline))
+            return _told(lambda: self._install(deadline, program=program))
         except BaseException:
             # Nobody knows any more whether the copy is what it should be.
             if self._options.fail_closed:
                 atomic.remove_file(self._ready)
             raise
 
-    def _install(self, deadline: Deadline) -> Spliced:
+    def _install(self, deadline: Deadline, *, program: bool) -> Spliced:
         options = self._options
-        os.makedirs(self.bin_dir, exist_ok=True)
-        changed = self._bundle.lay(self.bin_dir, deadline, kubernetes=bool(options.kubeconfig))
+        changed = False
+        if program or not os.path.exists(os.path.join(self.bin_dir, PLUGIN)):
+            os.makedirs(self.bin_dir, exist_ok=True)
+            kubernetes = bool(options.kubeconfig)
+            changed = self._bundle.lay(self.bin_dir, deadline, kubernetes=kubernetes)
         os.makedirs(self.conf_dir, exist_ok=True)
         with self._directory.locked(deadline):
             if options.kubeconfig:

@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from interceptor.cni.versions import VERSIONS
+
 PLUGIN = "interceptor-cni"
 """The type of our entry, which is the name of its program."""
 
@@ -19,10 +21,7 @@ SINGLE_EXTENSIONS = (".conf", ".json")
 EXTENSIONS = (LIST_EXTENSION, *SINGLE_EXTENSIONS)
 """What loaders look at."""
 
-VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
-"""Of the specification, as the plugin speaks them."""
-
-_OLDEST = msgspec.Raw(b'"0.3.1"')
+_OLDEST = msgspec.json.encode(VERSIONS[0])
 
 
 class NetworkList(msgspec.Struct, frozen=True):
@@ -139,7 +138,7 @@ def _list_of_one(keys: dict[str, bytes], content: bytes) -> NetworkList:
         _need_text(keys, "cniVersion", may_be_empty=True)
     entry = {k: msgspec.Raw(text) for k, text in keys.items() if k not in ("name", "cniVersion")}
     # Lists are younger than the version that no version stands for.
-    version = keys.get("cniVersion") or bytes(_OLDEST)
+    version = keys.get("cniVersion") or _OLDEST
     outer = {"cniVersion": version, "name": keys["name"], "plugins": b"[]"}
     return NetworkList(outer, (msgspec.json.encode(entry),))
 

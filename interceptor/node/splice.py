@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from interceptor.cni.versions import VERSIONS
 from interceptor.errors import HostError
 from interceptor.node import netconf
 from interceptor.node.directory import ChangedError, Directory, File
@@ -187,11 +188,11 @@ class Splicer:
                 f"{first.name} names no plugin but {netconf.PLUGIN}",
                 hint="our plugin goes behind another, which makes the pod's interface",
             )
-        if network.version not in netconf.VERSIONS:
+        if network.version not in VERSIONS:
             raise HostError(
                 f"{first.name} is of CNI version {network.version or 'none'}, "
                 f"which {netconf.PLUGIN} does not speak",
-                hint=f"write one of {', '.join(netconf.VERSIONS)} as its cniVersion",
+                hint=f"write one of {', '.join(VERSIONS)} as its cniVersion",
             )
         return first, network
 

@@ -50,9 +50,9 @@ class Running:
         self.health = Health(interval_s)
         self.metrics = Metrics(place.here("/state"))
 
-        def install() -> Any:
+        def install(program: bool) -> Any:
             self.looks += 1
-            return installation.install(Deadline(30))
+            return installation.install(Deadline(30), program=program)
 
         self.agent = agent.Agent(
             install,

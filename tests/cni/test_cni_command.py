@@ -135,6 +135,7 @@ def test_a_kubeconfig_goes_where_the_node_sees_it_and_goes_with_the_entry(
         (("install", "--conf-dir", "net.d"), 2, "whole path"),
         (("install", "--selector", "a b"), 2, "'a b' is no term"),
         (("install", "--selector", "a,"), 2, "'' is no term"),
+        (("install", "--lookup-always"), 2, "--kubeconfig-file"),
         (("install", "--exclude-namespace", "A_b"), 2, "no name of a namespace"),
         (("install", "--listen", "here"), 2, "no address and port"),
         (("install", "--lookup-timeout", "5"), 2, "--kubeconfig-file"),

@@ -11,10 +11,12 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from interceptor import node
 from interceptor.cli.main import run
+from interceptor.cni.netconf import PluginConf
 from tests.cni import examples, loader, stand_in
 from tests.lab.waiting import becomes
 
@@ -88,6 +90,8 @@ def test_the_entry_says_what_was_asked_for(host: Host, monkeypatch: pytest.Monke
         "log_file": "/var/log/x.log",
         "log_max_bytes": 1000,
     }
+    # The plugin refuses keys it does not know.
+    assert msgspec.convert(host.entry(), PluginConf).log_max_bytes == 1000
     assert host.cni("status", *flags)[0] == 0
     code, out, _ = host.cni("status", "--selector", "*", "--output", "json", "--listen", "off")
     assert code == 3
@@ -121,6 +125,7 @@ def test_a_kubeconfig_goes_where_the_node_sees_it_and_goes_with_the_entry(
     assert host.file.read_bytes() == examples.CALICO, "nothing calls a plugin that cannot look up"
     assert host.cni(*flags, "--service-account-dir", str(account))[0] == 0
     assert host.entry() == {"lookup": {"kubeconfig": path, "timeout": 2.5}}
+    assert msgspec.convert(host.entry(), PluginConf).lookup
     config = json.loads((host.net / "interceptor-kubeconfig").read_bytes())
     [cluster] = config["clusters"]
     assert cluster["cluster"]["server"] == "https://10.96.0.1:443"

@@ -12,7 +12,8 @@ import pytest
 
 from tests.lab import image
 from tests.lab.cni import ANNOTATIONS, PROGRAM
-from tests.lab.containerd import Containerd, Cri, CriError, Sandbox, containerd
+from tests.lab.containerd import Containerd, containerd
+from tests.lab.cri import Cri, CriError, Sandbox
 from tests.lab.node import APP_PORT, FAR, Node, node, proxied
 from tests.lab.paths import done_well
 from tests.lab.traffic import connect, recorder

@@ -130,6 +130,9 @@ class Containerd:
         self._end()
         for pid in self._shims():
             _kill(*_children(pid), pid)
+        # Shims that had to be killed could not take their sockets away.
+        for address in self.directory.glob("state/io.containerd.runtime.v2.task/*/*/address"):
+            Path(address.read_text().removeprefix("unix://")).unlink(missing_ok=True)
         unmount_below(self.directory)
         for path in filter(os.path.ismount, paths):
             unmount(path)
@@ -169,7 +172,14 @@ def _kill(*pids: int) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    becomes(lambda: not any(Path("/proc", str(pid)).exists() for pid in pids))
+    becomes(lambda: not any(map(_runs, pids)))
+
+
+def _runs(pid: int) -> bool:
+    """Whether it has not ended; the first process may be slow to bury it."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
+    return False
 
 
 @contextmanager

@@ -12,7 +12,8 @@ import pytest
 
 from tests.lab import image
 from tests.lab.cni import ANNOTATIONS, PROGRAM
-from tests.lab.containerd import Containerd, Cri, CriError, Sandbox, containerd
+from tests.lab.containerd import Containerd, containerd
+from tests.lab.cri import Cri, CriError, Sandbox
 from tests.lab.node import APP_PORT, FAR, Node, node, proxied
 from tests.lab.paths import done_well
 from tests.lab.traffic import connect, recorder
@@ -230,6 +231,7 @@ def test_removal_is_repeated_without_harm(ground: Ground) -> None:
 def test_del_needs_no_namespace_and_no_result(ground: Ground, prev_result: bool) -> None:
     """As containerd asks when it has come back and found a pod without either."""
     sandbox = ground.start("cart", _INJECT)
+    assert list(ground.node.attachments()) == [sandbox.id]
     [entry] = json.loads((ground.node.conf_dir / "10-mesh.conflist").read_text())["plugins"][2:]
     conf = {**entry, "cniVersion": "1.0.0", "name": "mesh"}
     conf["runtimeConfig"] = {ANNOTATIONS: _INJECT}

@@ -161,6 +161,7 @@ def test_rules_that_are_all_gone_fail_the_check(chain: Chain) -> None:
 def test_removal_without_what_the_library_kept(chain: Chain) -> None:
     before = dump(chain.container)
     chain.run("add")
+    assert len(chain.attachments) == 1
     shutil.rmtree(chain.cache)
     assert chain.run("del") == {}
     assert dump(chain.container) == before

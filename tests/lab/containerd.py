@@ -1,29 +1,24 @@
-"""A containerd in a directory of its own, and what a kubelet says to it, over CRI."""
+"""A containerd in a directory of its own, gone afterwards with all it made."""
 
 from __future__ import annotations
 
-import json
 import os
-import secrets
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import grpc
+from typing import TYPE_CHECKING
 
 from tests.lab import image
+from tests.lab.cri import Cri, CriError
 from tests.lab.leftovers import cgroup, remove_cgroup, unmount, unmount_below
 from tests.lab.waiting import becomes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from tests.lab.netns import Namespace
-
-_messages, _services = grpc.protos_and_services("tests/lab/cri.proto")
 
 _CONFIG = """\
 version = 2
@@ -48,126 +43,8 @@ BinaryName = "/usr/sbin/runc"
 SystemdCgroup = false
 """
 
-_CALL_S = 60
-
-
-class CriError(Exception):
-    """What the runtime says when it refuses."""
-
-
-class Sandbox(NamedTuple):
-    """A pod's first process and where it is."""
-
-    id: str
-    pid: int
-    ip: str
-    netns: str
-
-
-class Executed(NamedTuple):
-    """What a command in a container left."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-
-class Cri:
-    """The calls of a kubelet, for pods whose containers are all of the image made here."""
-
-    def __init__(self, socket: Path, cgroup: str) -> None:
-        # Ask again soon when it is not up yet.
-        impatient = [(f"grpc.{name}_reconnect_backoff_ms", 100) for name in ("min", "max")]
-        self._channel = grpc.insecure_channel(
-            f"unix://{socket}", [*impatient, ("grpc.initial_reconnect_backoff_ms", 20)]
-        )
-        self._stub = _services.RuntimeServiceStub(self._channel)
-        self._cgroup = cgroup
-        self._configs: dict[str, Any] = {}
-
-    def _call(self, method: str, request: Any) -> Any:
-        try:
-            return getattr(self._stub, method)(request, timeout=_CALL_S, wait_for_ready=True)
-        except grpc.RpcError as error:
-            # Every error of a call is a grpc.Call too, which its type does not say.
-            call: Any = error
-            raise CriError(call.details()) from None
-
-    def conditions(self) -> dict[str, bool]:
-        """Give what the runtime says of itself: RuntimeReady and NetworkReady."""
-        answer = self._call("Status", _messages.StatusRequest())
-        return {one.type: one.status for one in answer.status.conditions}
-
-    def run(
-        self,
-        pod: str,
-        *,
-        namespace: str = "default",
-        annotations: Mapping[str, str] | None = None,
-        ports: Mapping[int, int] | None = None,
-    ) -> str:
-        """Start a pod with nothing in it and give its id; ``ports`` are host's to pod's."""
-        config = _messages.SandboxConfig(
-            metadata=_messages.SandboxMetadata(
-                name=pod, uid=secrets.token_hex(8), namespace=namespace
-            ),
-            hostname=pod,
-            annotations=annotations,
-            port_mappings=[
-                _messages.PortMapping(host_port=host, container_port=inner)
-                for host, inner in (ports or {}).items()
-            ],
-            linux=_messages.LinuxSandbox(cgroup_parent=self._cgroup),
-        )
-        answer = self._call("RunPodSandbox", _messages.RunPodSandboxRequest(config=config))
-        self._configs[answer.id] = config
-        return str(answer.id)
-
-    def status(self, sandbox: str) -> Sandbox:
-        """Say where a pod is; its namespace has no path any more once it is stopped."""
-        request = _messages.SandboxStatusRequest(id=sandbox, verbose=True)
-        answer = self._call("PodSandboxStatus", request)
-        info = json.loads(answer.info["info"])
-        spaces = info["runtimeSpec"]["linux"]["namespaces"]
-        [path] = [space.get("path", "") for space in spaces if space["type"] == "network"]
-        return Sandbox(sandbox, info["pid"], answer.status.network.ip, path)
-
-    def stop(self, sandbox: str) -> None:
-        """End a pod's processes and take its network away."""
-        self._call("StopPodSandbox", _messages.SandboxId(id=sandbox))
-
-    def remove(self, sandbox: str) -> None:
-        """Forget a pod, and stop it if it still runs."""
-        self._call("RemovePodSandbox", _messages.SandboxId(id=sandbox))
-
-    def sandboxes(self) -> list[str]:
-        """Give the ids of all pods, also of those that never came to run."""
-        answer = self._call("ListPodSandbox", _messages.Nothing())
-        return [item.id for item in answer.items]
-
-    def start(self, sandbox: str, *arguments: str, name: str = "app") -> str:
-        """Start a container in a pod and give its id."""
-        config = _messages.ContainerConfig(
-            metadata=_messages.ContainerMetadata(name=name),
-            image=_messages.Image(image=image.NAME),
-            args=arguments,
-        )
-        request = _messages.CreateContainerRequest(
-            sandbox_id=sandbox, config=config, sandbox_config=self._configs[sandbox]
-        )
-        container = self._call("CreateContainer", request).id
-        self._call("StartContainer", _messages.ContainerId(id=container))
-        return str(container)
-
-    def execute(self, container: str, *command: str) -> Executed:
-        """Run a command in a container to its end."""
-        request = _messages.ExecSyncRequest(container_id=container, command=command, timeout_s=20)
-        answer = self._call("ExecSync", request)
-        return Executed(answer.exit_code, answer.stdout.decode(), answer.stderr.decode())
-
-    def close(self) -> None:
-        """Hang up."""
-        self._channel.close()
+_RESULTS = Path("/var/lib/cni/results")
+"""Where its CNI library keeps results until DEL; that cannot be configured."""
 
 
 class Containerd:
@@ -210,7 +87,7 @@ class Containerd:
 
     def prepare(self) -> None:
         """Wait until it answers, and bring it the image."""
-        assert self._cri.conditions()["RuntimeReady"], self.log.read_text()
+        assert becomes(self._is_ready), self.log.read_text()
         subprocess.run(
             ["/usr/bin/ctr", "-a", self.socket, "-n", "k8s.io", "images", "import", self._archive],
             check=True,
@@ -222,7 +99,13 @@ class Containerd:
         """End the daemon and start it again; pods run on meanwhile."""
         self._end()
         self._process = self._start()
-        assert self._cri.conditions()["RuntimeReady"], self.log.read_text()
+        assert becomes(self._is_ready), self.log.read_text()
+
+    def _is_ready(self) -> bool:
+        # It answers before it is.
+        with suppress(CriError):
+            return self._cri.conditions()["RuntimeReady"]
+        return False
 
     def _end(self) -> None:
         self._process.terminate()
@@ -234,8 +117,12 @@ class Containerd:
 
     def close(self) -> None:
         """Take away all pods, the daemon, and what either left."""
+        ids: list[str] = []
         paths: list[str] = []
+        if self._process.poll() is not None:
+            self._process = self._start()
         with suppress(CriError):
+            becomes(self._is_ready)
             ids = self._cri.sandboxes()
             with ThreadPoolExecutor(4) as pool:
                 paths = [path for path in pool.map(self._remove, ids) if path]
@@ -243,11 +130,15 @@ class Containerd:
         self._end()
         for pid in self._shims():
             _kill(*_children(pid), pid)
+        # Shims that had to be killed could not take their sockets away.
+        for address in self.directory.glob("state/io.containerd.runtime.v2.task/*/*/address"):
+            Path(address.read_text().removeprefix("unix://")).unlink(missing_ok=True)
         unmount_below(self.directory)
         for path in filter(os.path.ismount, paths):
             unmount(path)
-        for path in paths:
-            Path(path).unlink(missing_ok=True)
+        results = [file for one in ids for file in _RESULTS.glob(f"*-{one}-*")]
+        for left in [*map(Path, paths), *results]:
+            left.unlink(missing_ok=True)
         remove_cgroup(self._cgroup)
 
     def _remove(self, sandbox: str) -> str:
@@ -281,7 +172,14 @@ def _kill(*pids: int) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    becomes(lambda: not any(Path("/proc", str(pid)).exists() for pid in pids))
+    becomes(lambda: not any(map(_runs, pids)))
+
+
+def _runs(pid: int) -> bool:
+    """Whether it has not ended; the first process may be slow to bury it."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
+    return False
 
 
 @contextmanager

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
+import tempfile
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.lab import image
@@ -15,7 +18,6 @@ from tests.lab.waiting import becomes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.lab.netns import Namespace
 
@@ -44,7 +46,8 @@ _STORAGE = """\
 [storage]
 driver = "overlay"
 graphroot = "{directory}/storage"
-runroot = "{directory}/run"
+# The clean-up that monitors start takes no longer one than 50 characters.
+runroot = "{run}"
 """
 
 
@@ -68,8 +71,10 @@ class Podman:
     ) -> None:
         self.directory = directory
         self._namespace = namespace
+        self._run = Path(tempfile.mkdtemp(prefix="iv-podman-", dir="/run"))
         places = {
             "directory": directory,
+            "run": self._run,
             "bin_dir": bin_dir,
             "conf_dir": conf_dir,
             "network": network,
@@ -130,7 +135,9 @@ class Podman:
     def close(self) -> None:
         """Take everything away."""
         self.clear()
-        unmount_below(self.directory)
+        for directory in (self.directory, self._run):
+            unmount_below(directory)
+        shutil.rmtree(self._run, ignore_errors=True)
         # The one of its monitors is not empty until the last has ended.
         becomes(lambda: remove_cgroup(self._cgroup))
 

@@ -59,7 +59,7 @@ def read_settings(
     longest_s = _longest_s(environment_layer, flag_layer)
     file_layer = _file_layer(config_path, environment, longest_s)
     layers = [_with_whole_path(layer) for layer in (file_layer, environment_layer, flag_layer)]
-    if scopes <= {Scope.RUN}:
+    if scopes <= {Scope.PLACE, Scope.RUN}:
         layers = [_only(scopes, layer) for layer in layers]
     try:
         sheet = loader.load(_last("sheet", layers) or DEFAULTS.values["sheet"])

@@ -13,9 +13,12 @@ from interceptor.cli.cni_options import (
     ENTRY,
     LISTENER,
     PLACES,
+    PODS,
+    REPAIR,
     check,
     listen_place,
 )
+from interceptor.cli.cni_pods import pods
 from interceptor.cli.exits import DONE, FOUND
 from interceptor.cli.session import command
 from interceptor.cni.netconf import STATE_DIRECTORY
@@ -76,6 +79,7 @@ def _watch(
     need_packages()
     from interceptor.node.health import Health
     from interceptor.node.metrics import Metrics
+    from interceptor.node.rounds import Rounds
     from interceptor.system.termination import told_to_end
     from interceptor.system.web import served
 
@@ -94,12 +98,21 @@ def _watch(
         if listen:
             address, port = stack.enter_context(served(*listen, health.routes(metrics)))
             talk(f"answering at {address} port {port}")
+        if given["pods_interval"]:
+            Rounds(_for_rounds(given), given["pods_interval"], metrics, talk).start(stop)
         agent.run(stop)
     removed = given["remove_on_exit"] and installation.uninstall(Deadline(timeout_s))
     facts = {"insertions": agent.insertions, "removed": removed}
     left = "uninstalled" if removed else "the installation stays in place"
     session.printer.data(facts, [f"ended; {left}"])
     return DONE
+
+
+def _for_rounds(given: dict[str, Any]) -> list[str]:
+    """Give the options by which ``cni pods`` looks where this agent does."""
+    places = [f"--conf-dir={given['conf_dir']}", f"--host-root={given['host_root']}"]
+    places += [f"--netns-dir={path}" for path in given["netns_dir"]]
+    return [*places, f"--cache-dir={given['cache_dir']}", *(["--repair"] * given["repair"])]
 
 
 def uninstall(session: Session, **given: Any) -> int:
@@ -233,8 +246,9 @@ command = click.Group(
     "cni",
     help="Keep the CNI plugin installed on a node.",
     commands=[
-        command("install", (Scope.RUN,), (*PLACES, *ENTRY, ACCOUNT, *AGENT))(install),
+        command("install", (Scope.RUN,), (*PLACES, *ENTRY, ACCOUNT, *AGENT, *PODS))(install),
         command("uninstall", (Scope.RUN,), (*PLACES, *_NEEDED))(uninstall),
         command("status", (Scope.RUN,), (*PLACES, *ENTRY, LISTENER))(status),
+        command("pods", (Scope.RUN,), (*PLACES[1:], *PODS, REPAIR))(pods),
     ],
 )

@@ -12,6 +12,8 @@ from interceptor.errors import UsageError
 from interceptor.layers import unknown_key
 from interceptor.node.installation import BIN_DIR, CONF_DIR, READY_FILE
 from interceptor.node.kubeconfig import SERVICE_ACCOUNT
+from interceptor.node.pods import NETNS_DIRECTORY
+from interceptor.node.results import CACHE_DIRECTORY
 from interceptor.sources import CNI_PREFIX, is_service_link
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ def option(
         metavar=metavar or None,
         is_flag=not metavar,
         help=text + told,
-        default=default if metavar else False,
+        default=([default] if more.get("multiple") and default else default) if metavar else False,
         **more,
     )
 
@@ -124,13 +126,36 @@ AGENT = (
     ),
     LISTENER,
     option("remove-on-exit", "", "with --watch, uninstall when told to end"),
+    option(
+        "pods-interval",
+        "SECONDS",
+        "with --watch, look over the node's pods so often; 0 is never",
+        300,
+        type=click.FloatRange(min=0),
+    ),
+    option("repair", "", "install again what pods lack; with --watch, at each such look"),
 )
 """How the agent behaves."""
+
+PODS = (
+    option(
+        "netns-dir",
+        "DIR",
+        "where runtimes keep namespaces open; may be given again",
+        NETNS_DIRECTORY,
+        multiple=True,
+    ),
+    option("cache-dir", "DIR", "where runtimes remember what CNI added", CACHE_DIRECTORY),
+)
+"""Where pods are found."""
+
+REPAIR = AGENT[-1]
 
 _PATHS = (
     "bin_dir",
     "conf_dir",
     "host_root",
+    "cache_dir",
     "state_dir",
     "log_file",
     "ready_file",

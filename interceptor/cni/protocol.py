@@ -26,9 +26,6 @@ from interceptor.names import INTERFACE_NAME_MAX
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PROGRAM = "interceptor-cni"
-"""The file in the CNI bin directory, and so the ``type`` of our entry in a list."""
-
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
 _OVERRIDE = ("1", "true")
 

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from interceptor.cni.meshing import meshed
+from interceptor.cni.pod import Pod
 from interceptor.cni.selector import selects
 from interceptor.errors import UsageError
 from interceptor.node.netconf import PLUGIN
-from interceptor.settings import SETTINGS, Scope, show
+from interceptor.settings import show
 from interceptor.sources import read_settings
 
 if TYPE_CHECKING:
@@ -42,17 +44,13 @@ def settings_of(path: str) -> dict[str, str]:
     """Read the settings for all pods, and refuse here what every pod would be refused for.
 
     Raises:
-        ConfigError: the file, or a value in it.
-        UsageError: a setting that is not about what is intercepted.
+        ConfigError: the file, a value in it, or a setting that is not for the plugin.
+        SheetError: the sheet it names.
     """
     resolved, _ = read_settings({}, path, {})
-    for key in sorted(resolved.given):
-        if SETTINGS[key].scope is not Scope.POLICY:
-            raise UsageError(
-                f"{resolved.origins[key]}: it is not about what is intercepted",
-                hint="leave it out: the plugin knows the pod's namespace and how to behave",
-            )
-    return {key: show(getattr(resolved.config, key)) for key in sorted(resolved.given)}
+    settings = {key: show(getattr(resolved.config, key)) for key in sorted(resolved.given)}
+    meshed(settings, Pod())
+    return settings
 
 
 def check_selectors(selectors: Iterable[str]) -> None:

@@ -74,13 +74,17 @@ class Kubeconfig(msgspec.Struct, frozen=True):
             ) from None
 
     def _content(self, url: str) -> bytes:
-        """Write it as JSON, which is YAML too."""
-        cluster = {"server": url, "certificate-authority": self.path + _CA}
+        """Write it as JSON, which is YAML too.
+
+        The other files are named as beside it: the plugin and the agent see it at other paths.
+        """
+        name = os.path.basename(self.path)
+        cluster = {"server": url, "certificate-authority": name + _CA}
         config = {
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": _NAME, "cluster": cluster}],
-            "users": [{"name": _NAME, "user": {"tokenFile": self.path + _TOKEN}}],
+            "users": [{"name": _NAME, "user": {"tokenFile": name + _TOKEN}}],
             "contexts": [{"name": _NAME, "context": {"cluster": _NAME, "user": _NAME}}],
             "current-context": _NAME,
         }

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from interceptor import __version__
 from interceptor.system.web import Answer
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 _PREFIX = "interceptor_cni"
+POD_STATES = ("intercepted", "drifted", "missed", "left-alone", "unknown")
+"""As ``pods.Condition`` has them, which the agent itself need not import."""
 
 
 class Metrics:
@@ -41,6 +47,19 @@ class Metrics:
             "How often a look at the installation ended in an error.",
             registry=self._registry,
         )
+        self._pods = Gauge(
+            f"{_PREFIX}_pods",
+            "Pods of this node, by what the last round found of them, before mending.",
+            ["state"],
+            registry=self._registry,
+        )
+        for state in POD_STATES:
+            self._pods.labels(state)
+        self._repairs = Counter(
+            f"{_PREFIX}_repairs",
+            "Pods whose rules were installed again.",
+            registry=self._registry,
+        )
         attachments = Gauge(
             f"{_PREFIX}_attachments",
             "Pods the plugin has installed rules in.",
@@ -51,6 +70,13 @@ class Metrics:
             f"{_PREFIX}_info", "1, with the version.", ["version"], registry=self._registry
         )
         info.labels(__version__).set(1)
+
+    def pods(self, found: Iterable[tuple[str, bool]]) -> None:
+        """Count what a round found: each pod's state, and whether it was mended."""
+        states = list(found)
+        for state in POD_STATES:
+            self._pods.labels(state).set(sum(one == state for one, _ in states))
+        self._repairs.inc(sum(repaired for _, repaired in states))
 
     def looked(self, *, in_order: bool) -> None:
         """Count a look at the installation."""

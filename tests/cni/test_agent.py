@@ -211,7 +211,7 @@ def test_a_rotated_token_replaces_only_its_own_file(root: Path) -> None:
         running.settles()
         assert token.read_bytes() == b"first"
         assert b'"server": "https://[fd00::1]:443"' in path.read_bytes()
-        assert b'"tokenFile": "/net.d/interceptor-kubeconfig.token"' in path.read_bytes()
+        assert b'"tokenFile": "interceptor-kubeconfig.token"' in path.read_bytes()
         assert path.stat().st_mode & 0o777 == token.stat().st_mode & 0o777 == 0o600
         before = path.stat().st_ino
         (account / "new").write_bytes(b"second")

@@ -129,7 +129,7 @@ def test_a_kubeconfig_goes_where_the_node_sees_it_and_goes_with_the_entry(
     config = json.loads((host.net / "interceptor-kubeconfig").read_bytes())
     [cluster] = config["clusters"]
     assert cluster["cluster"]["server"] == "https://10.96.0.1:443"
-    assert cluster["cluster"]["certificate-authority"] == f"{path}.crt"
+    assert cluster["cluster"]["certificate-authority"] == "interceptor-kubeconfig.crt"
     assert host.cni("uninstall")[0] == 0
     assert os.listdir(host.net) == ["10-calico.conflist"]
 
@@ -162,7 +162,9 @@ def test_what_makes_no_sense_is_refused(
     assert host.file.read_bytes() == examples.CALICO
 
 
-@pytest.mark.parametrize("line", ["outbound_port: none", "no_such: 1", "timeout: 5"])
+@pytest.mark.parametrize(
+    "line", ["outbound_port: none", "no_such: 1", "dry_run: yes", "proxy_uid: envoy"]
+)
 def test_wrong_settings_are_refused_here_and_not_in_every_pod(host: Host, line: str) -> None:
     (host.root / "settings.yaml").write_text(line)
     code, _, err = host.cni("install", "--settings", str(host.root / "settings.yaml"))

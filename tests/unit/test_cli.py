@@ -336,13 +336,3 @@ def test_a_fault_of_the_program_is_one_line_too(
     more = capsys.readouterr().err.splitlines()
     assert more[0] == "Traceback (most recent call last):"
     assert more[-2:] == lines
-
-
-def test_the_cni_plugin_says_what_it_is_not_yet() -> None:
-    done = subprocess.run(
-        [PROGRAM + "-cni"], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-    )
-    error = json.loads(done.stdout)
-    assert done.returncode == 1
-    assert error["code"] == 50
-    assert "not built yet" in error["msg"]

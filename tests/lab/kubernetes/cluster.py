@@ -8,8 +8,8 @@ import secrets
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from interceptor.cni.protocol import PROGRAM
 from interceptor.node.bundle import lay
+from interceptor.node.netconf import PLUGIN
 from interceptor.system.deadline import Deadline
 from tests.lab import cni, image
 from tests.lab.containerd import Containerd, containerd
@@ -203,7 +203,7 @@ def cluster(directory: Path) -> Iterator[Cluster]:
         made.configure()
         bin_dir = cni.plugins(directory / "bin")
         # As on a node, which has no Python of ours.
-        (bin_dir / PROGRAM).unlink()
+        (bin_dir / PLUGIN).unlink()
         lay(str(bin_dir), Deadline(60), kubernetes=True)
         stack.enter_context(default_cgroup())
         runtime = directory / "containerd"

@@ -9,8 +9,8 @@ SHELL := /bin/bash -euo pipefail
 PYTHON ?= /usr/bin/python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
-# One worker a core: tests start many processes, each of which wants one.
-WORKERS ?= $(shell nproc)
+# Two workers a core: half of a test's time is waiting, for processes and for what must not come.
+WORKERS ?= $(shell expr 2 '*' $$(nproc))
 TESTS ?= tests
 PACKETS ?= 100000
 # Another every time; what disagrees is printed with it.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -54,7 +56,9 @@ class Containerd:
         self, directory: Path, *, conf_dir: Path, bin_dir: Path, namespace: Namespace | None = None
     ) -> None:
         self.directory = directory
-        self.socket = directory / "containerd.sock"
+        # Below /run, since a socket's path may have 104 characters only.
+        self._short = tempfile.mkdtemp(prefix="iv-containerd-", dir="/run")
+        self.socket = Path(self._short, "s")
         self.log = directory / "containerd.log"
         self._inside = namespace or nullcontext()
         self._cgroup = cgroup()
@@ -102,6 +106,8 @@ class Containerd:
         assert becomes(self._is_ready), self.log.read_text()
 
     def _is_ready(self) -> bool:
+        if self._process.poll() is not None:
+            raise AssertionError(self.log.read_text())
         # It answers before it is.
         with suppress(CriError):
             return self._cri.conditions()["RuntimeReady"]
@@ -121,7 +127,7 @@ class Containerd:
         paths: list[str] = []
         if self._process.poll() is not None:
             self._process = self._start()
-        with suppress(CriError):
+        with suppress(CriError, AssertionError):
             becomes(self._is_ready)
             ids = self._cri.sandboxes()
             with ThreadPoolExecutor(4) as pool:
@@ -140,6 +146,7 @@ class Containerd:
         for left in [*map(Path, paths), *results]:
             left.unlink(missing_ok=True)
         remove_cgroup(self._cgroup)
+        shutil.rmtree(self._short)
 
     def _remove(self, sandbox: str) -> str:
         """Remove a pod whatever state it is in; give the path of its namespace."""

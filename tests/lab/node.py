@@ -7,7 +7,7 @@ host's. And an outside, from which published ports are called and which containe
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from tests.lab import cni
@@ -48,9 +48,13 @@ class Node:
 
     def attachments(self) -> dict[str, dict[str, Any]]:
         """Give the state files of the plugin, by container."""
-        files = self.state_dir.glob("*.json") if self.state_dir.exists() else ()
-        read = [dict(json.loads(file.read_text())) for file in files]
-        return {one["container_id"]: one for one in read}
+        found = {}
+        for file in self.state_dir.glob("*.json") if self.state_dir.exists() else ():
+            # One may go while it is looked at, as its container does.
+            with suppress(FileNotFoundError):
+                one = dict(json.loads(file.read_text()))
+                found[one["container_id"]] = one
+        return found
 
     def log(self, container: str = "") -> list[dict[str, Any]]:
         """Give what the plugin wrote of its calls, for one container or for all."""

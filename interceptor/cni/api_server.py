@@ -54,7 +54,7 @@ class ApiServer:
         except ImportError as error:
             raise HostError(
                 f"pods cannot be looked up: Python has no {error.name or error}",
-                hint="run interceptor cni install --kubernetes-lookup, "
+                hint="run interceptor cni install with --kubeconfig-file, "
                 "or pip install 'interceptor[kubernetes]'",
             ) from None
         with ExitStack() as opened:

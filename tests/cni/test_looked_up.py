@@ -90,7 +90,7 @@ def test_a_failed_look_up_starts_no_pod(
     before = dump(inside)
     with fake_api_server(reply) as server:
         kubeconfig(tmp_path / "kubeconfig", server.url, {})
-        asking = network(tmp_path, timeout=0.5)
+        asking = network(tmp_path, timeout=2.0)
         error = asking.call("ADD", inside.path).error
     assert error["code"] == code
     assert words in error["msg"] + error["details"]
@@ -102,7 +102,7 @@ def test_nobody_answers(inside: Namespace, tmp_path: Path) -> None:
     with fake_api_server(pod()) as gone:
         pass
     kubeconfig(tmp_path / "kubeconfig", gone.url, {})
-    error = network(tmp_path, timeout=0.5).call("ADD", inside.path).error
+    error = network(tmp_path, timeout=2.0).call("ADD", inside.path).error
     assert (error["code"], error["msg"]) == (
         11,
         f"pod shop/cart was not looked up at {gone.url}: Connection refused",
@@ -123,4 +123,4 @@ def test_without_the_client_installed(inside: Namespace, tmp_path: Path) -> None
         PYTHONPATH=str(tmp_path),
     )
     assert answer.error["code"] == 100
-    assert "--kubernetes-lookup" in json.dumps(answer.error)
+    assert "--kubeconfig-file" in json.dumps(answer.error)

@@ -18,7 +18,6 @@ from interceptor.operations.transaction import Change, apply
 from interceptor.record import Record, without_record
 from interceptor.settings import recorded_settings
 from interceptor.sheets.build import build, family_of
-from interceptor.sources import sheet_layer
 from interceptor.system import host
 
 if TYPE_CHECKING:
@@ -79,6 +78,9 @@ def install(
     here = facts or host.observe(config)
     ruleset = build(sheet, config, here)
     family = family_of(config, here)
+    # Late: uninstall has no use for settings' sources.
+    from interceptor.sources import sheet_layer
+
     said = config.with_accounts(here.users, here.groups)
     record = Record(__version__, recorded_settings(said, sheet_layer(sheet).values))
     names = site.preferences(config)

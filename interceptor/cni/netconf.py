@@ -110,17 +110,22 @@ def read(content: bytes, call: Call) -> NetConf:
     # None is the first one (CNI spec, "Version considerations").
     check_version(version or "0.1.0", call.verb)
     is_removal = call.verb.name in ("DEL", "GC")
-    annotations, resolvers = (None, ()) if is_removal else _runtime(bytes(document.runtime))
+    annotations, resolvers = (None, ()) if is_removal else _runtime(_object(document.runtime))
     previous = bytes(document.previous)
     return NetConf(
         version=version,
         name=name,
-        plugin=_plugin(bytes(document.interceptor), lenient=is_removal),
+        plugin=_plugin(_object(document.interceptor), lenient=is_removal),
         prev_result=b"" if previous == b"null" else _with_version(previous, version),
         annotations=annotations,
         resolvers=resolvers,
         valid=document.valid,
     )
+
+
+def _object(value: msgspec.Raw) -> bytes:
+    """Give an object's bytes; to Go, null is an empty one."""
+    return b"{}" if bytes(value) == b"null" else bytes(value)
 
 
 class _Result(msgspec.Struct, frozen=True):

@@ -3,21 +3,23 @@
 SHELL := /bin/bash -euo pipefail
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-long lint format bench bpf readme lock clean
+.PHONY: help setup demo test test-long test-kubernetes lint format bench bpf readme lock clean
 
 # Debian's own, so that python3-bpfcc, which PyPI does not have, can be imported.
 PYTHON ?= /usr/bin/python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
-# One worker a core: tests start many processes, each of which wants one.
-WORKERS ?= $(shell nproc)
+# Two workers a core: half of a test's time is waiting, for processes and for what must not come.
+WORKERS ?= $(shell expr 2 '*' $$(nproc))
 TESTS ?= tests
 PACKETS ?= 100000
 # Another every time; what disagrees is printed with it.
 SEED ?= $(shell date +%s)
+# Where what is built for test-kubernetes stays: five minutes' work, 240 MB.
+KUBERNETES ?= $(CURDIR)/.cache/kubernetes
 
 help: ## list the targets
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 setup: .stamps/project ## packages, .venv and .venv/bin/interceptor; a second run does nothing
 
@@ -30,6 +32,9 @@ test: setup ## the whole suite (root)
 test-long: setup ## many random packets, foretold and sent; SEED=... does others (root)
 	DIFFERENTIAL_PACKETS=$(PACKETS) DIFFERENTIAL_SEED=$(SEED) \
 	  $(BIN)/pytest -n $(WORKERS) --no-skips tests/contract/test_differential.py
+
+test-kubernetes: setup $(KUBERNETES)/version ## pods of a real API server and kubelet, built at first (root)
+	KUBERNETES=$(KUBERNETES) $(BIN)/pytest --no-skips tests/kubernetes
 
 lint: setup ## ruff, mypy, and whether the README shows what the program prints
 	$(BIN)/ruff check
@@ -51,13 +56,12 @@ lock: setup ## move the pinned versions to the newest
 	.ci/lock
 
 clean: ## forget the set-up; Debian packages stay
-	rm -rf .venv .stamps interceptor/_bpf .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	rm -rf .venv .stamps .cache interceptor/_bpf .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
 
-# Each stamp is newer than what it was made from. Hosts without apt bring the tools themselves.
-.stamps/debian: .ci/debian-packages.txt
-	@mkdir -p $(@D)
+# Hosts without apt bring the tools themselves.
+define install_packages
 	@if command -v apt-get >/dev/null; then \
-	  packages=$$(sed 's/#.*//' $<); \
+	  packages=$$(sed 's/#.*//' $(1)); \
 	  missing=$$(for p in $$packages; do \
 	    dpkg-query -Wf '$${Status}' $$p 2>/dev/null | grep -q ' installed' || echo $$p; done); \
 	  if [ -n "$$missing" ]; then \
@@ -66,7 +70,18 @@ clean: ## forget the set-up; Debian packages stay
 	    DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $$missing >/dev/null; \
 	  fi; \
 	fi
+endef
+
+# Each stamp is newer than what it was made from.
+.stamps/debian: .ci/debian-packages.txt
+	@mkdir -p $(@D)
+	$(call install_packages,$<)
 	@touch $@
+
+$(KUBERNETES)/version: tests/kubernetes/build tests/kubernetes/packages.txt | .stamps/debian
+	$(call install_packages,tests/kubernetes/packages.txt)
+	@echo "building Kubernetes: this takes about five minutes"
+	@tests/kubernetes/build $(KUBERNETES)
 
 .stamps/venv: .ci/build.lock .ci/dev.lock .stamps/debian
 	@echo "making .venv"

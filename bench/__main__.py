@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 
-from bench import analysis, connections, install, legacy, startup
+from bench import analysis, cni, connections, install, legacy, startup
 
 _ROUNDS = 15
 _SLOW_ROUNDS = 5
@@ -23,6 +23,7 @@ def main() -> None:
     )
     install.bench(_ROUNDS)
     install.bench_many_networks(_SLOW_ROUNDS)
+    cni.bench(_ROUNDS)
     connections.bench(_ROUNDS)
     analysis.bench(_SLOW_ROUNDS)
     analysis.bench_big_host(_SLOW_ROUNDS)

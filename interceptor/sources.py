@@ -25,6 +25,9 @@ _MOST = 1 << 26
 
 _CONFIG = f"{ENVIRONMENT_PREFIX}CONFIG"
 
+CNI_PREFIX = f"{ENVIRONMENT_PREFIX}CNI_"
+"""Of environment variables that are options of ``interceptor cni``, which looks at them itself."""
+
 _SERVICE_LINK = r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 _SERVICE_URL = r"(tcp|udp|sctp)://\S+"
 
@@ -56,7 +59,7 @@ def read_settings(
     longest_s = _longest_s(environment_layer, flag_layer)
     file_layer = _file_layer(config_path, environment, longest_s)
     layers = [_with_whole_path(layer) for layer in (file_layer, environment_layer, flag_layer)]
-    if scopes <= {Scope.RUN}:
+    if scopes <= {Scope.PLACE, Scope.RUN}:
         layers = [_only(scopes, layer) for layer in layers]
     try:
         sheet = loader.load(_last("sheet", layers) or DEFAULTS.values["sheet"])
@@ -107,19 +110,21 @@ def _environment_layer(environment: Mapping[str, str]) -> Layer:
     for name, text in environment.items():
         if not name.startswith(ENVIRONMENT_PREFIX) or name == _CONFIG:
             continue
+        if name.startswith(CNI_PREFIX):
+            continue
         if name in known:
-            if _is_service_link(name, text):
+            if is_service_link(name, text):
                 raise ConfigError(
                     f"{name}: Kubernetes put {text!r} there for a Service of that name",
                     hint="set enableServiceLinks: false in the pod, or rename the Service",
                 )
             values[known[name]] = text
-        elif not _is_service_link(name, text):
+        elif not is_service_link(name, text):
             raise unknown_key(name, "environment", known)
     return Layer(values, lambda key: SETTINGS[key].environment, given=True)
 
 
-def _is_service_link(name: str, text: str) -> bool:
+def is_service_link(name: str, text: str) -> bool:
     """Whether Kubernetes put it there for a Service whose name begins with interceptor.
 
     Of the names it makes, only ``..._PORT`` could also be a setting or a slip in one; its value

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.lab.bundle import Bundle, new_bundle
 from tests.lab.paths import RULE_PATHS, RulePath
 from tests.lab.pod import Pod, new_pod
 
@@ -58,3 +59,9 @@ def rule_path(request: pytest.FixtureRequest) -> RulePath:
     """Each way rules can take into the kernel."""
     path: RulePath = request.param
     return path
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The bundle of this installation; whoever changes it makes one of his own."""
+    return new_bundle(tmp_path_factory.mktemp("bundle"))

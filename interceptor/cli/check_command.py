@@ -61,4 +61,4 @@ def _symbol(feature: Feature) -> str:
     return _SYMBOLS[feature.answer]
 
 
-command = command("check", (Scope.POLICY, Scope.HOST, Scope.RUN))(run)
+command = command("check", (Scope.POLICY, Scope.HOST, Scope.PLACE, Scope.RUN))(run)

@@ -98,4 +98,4 @@ _WHAT = (
     click.Argument(["after"], metavar="B"),
 )
 
-command = command("diff", (Scope.POLICY, Scope.HOST, Scope.RUN), _WHAT)(run)
+command = command("diff", (Scope.POLICY, Scope.HOST, Scope.PLACE, Scope.RUN), _WHAT)(run)

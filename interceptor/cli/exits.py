@@ -9,7 +9,8 @@ FAILED = 1
 USAGE = 2
 """The command line, a setting or a sheet makes no sense."""
 FOUND = 3
-"""``check``, ``status``, ``prove`` or ``diff`` found something; ``explain`` cannot tell."""
+"""``check``, ``status``, ``prove``, ``diff``, ``cni status`` or ``cni pods`` found something; or
+``explain`` cannot tell."""
 CANNOT = 4
 """This host cannot; the message names what is missing."""
 UNVERIFIED = 126
@@ -22,7 +23,8 @@ MEANINGS = {
     DONE: "done, already so, or in sync",
     FAILED: "failed, and nothing is half-done; or done, and stdout could not take the answer",
     USAGE: "the command line, a setting or a sheet makes no sense",
-    FOUND: "check, status, prove or diff found something; explain cannot tell",
+    FOUND: "check, status, prove, diff, cni status or cni pods found something; "
+    "explain cannot tell",
     CANNOT: "this host cannot: the message names what is missing; or verify could try nothing",
     UNVERIFIED: "verify saw a connection go another way than it should, or had no time to try all",
     INTERRUPTED: "ended by Ctrl-C, SIGTERM or SIGHUP, after what was begun was done or undone",

@@ -99,6 +99,6 @@ _TRACE = click.Option(
 
 command = command(
     "explain",
-    (Scope.POLICY, Scope.HOST, Scope.RUN),
+    (Scope.POLICY, Scope.HOST, Scope.PLACE, Scope.RUN),
     (_DIRECTION, *OPTIONS, *SOURCES, _TRACE),
 )(run)

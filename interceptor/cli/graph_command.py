@@ -119,5 +119,7 @@ _PACKET = click.Option(
 )
 
 command = command(
-    "graph", (Scope.POLICY, Scope.HOST, Scope.RUN), (*SOURCES, _FORM, _PACKET, *OPTIONS)
+    "graph",
+    (Scope.POLICY, Scope.HOST, Scope.PLACE, Scope.RUN),
+    (*SOURCES, _FORM, _PACKET, *OPTIONS),
 )(run)

@@ -74,4 +74,6 @@ def _plan(done: Installed) -> list[str]:
     return lines or ["# nothing to do: already in place"]
 
 
-command = command("install", (Scope.POLICY, Scope.HOST, Scope.RUN, Scope.INSTALL))(run)
+command = command("install", (Scope.POLICY, Scope.HOST, Scope.PLACE, Scope.RUN, Scope.INSTALL))(
+    run
+)

@@ -34,6 +34,7 @@ COMMANDS = {
     "render": "Print the rules as text for a kernel tool.",
     "sheets": "List the dialects, or show the rows of one.",
     "istio-iptables": "Do what istio-iptables does, with its flags and environment.",
+    "cni": "Keep the CNI plugin installed on a node.",
     "config": "Show every setting with its value and where it came from.",
 }
 

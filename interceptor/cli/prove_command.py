@@ -113,4 +113,6 @@ _PROPERTY = click.Option(
     help="only this one; again for others",
 )
 
-command = command("prove", (Scope.POLICY, Scope.HOST, Scope.RUN), (*SOURCES, _PROPERTY))(run)
+command = command(
+    "prove", (Scope.POLICY, Scope.HOST, Scope.PLACE, Scope.RUN), (*SOURCES, _PROPERTY)
+)(run)

@@ -75,4 +75,4 @@ _FAMILY = click.Option(
     help="which of the two iptables texts; nftables has one for both",
 )
 
-command = command("render", (Scope.POLICY, Scope.HOST, Scope.RUN), (_FAMILY,))(run)
+command = command("render", (Scope.POLICY, Scope.HOST, Scope.PLACE, Scope.RUN), (_FAMILY,))(run)

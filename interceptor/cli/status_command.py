@@ -68,4 +68,4 @@ def _lines(session: Session, found: Status, policy: Policy) -> list[str]:
     ]
 
 
-command = command("status", (Scope.POLICY, Scope.RUN))(run)
+command = command("status", (Scope.POLICY, Scope.PLACE, Scope.RUN))(run)

@@ -29,4 +29,4 @@ def run(session: Session) -> int:
     return DONE
 
 
-command = command("uninstall", (Scope.RUN,))(run)
+command = command("uninstall", (Scope.PLACE, Scope.RUN))(run)

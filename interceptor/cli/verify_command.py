@@ -110,4 +110,4 @@ def verified_as_data(done: Verified) -> dict[str, Any]:
     }
 
 
-command = command("verify", (Scope.POLICY, Scope.RUN))(run)
+command = command("verify", (Scope.POLICY, Scope.PLACE, Scope.RUN))(run)

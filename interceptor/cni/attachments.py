@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _MOST_BYTES = 1 << 26
 _SUFFIX = ".json"
+_LONGEST_ID = 200
+"""A file's name may have 255 bytes (NAME_MAX); runtimes use 64."""
 
 
 class Attachment(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +44,6 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True):
     uid: str
     settings: dict[str, str]
     resolvers: tuple[str, ...] = ()
-    backend: str = ""
     version: str = ""
 
     @property
@@ -150,7 +151,11 @@ class Attachments:
             ) from None
 
     def _path(self, container_id: str, ifname: str) -> str:
-        # No container id has an @, so no two attachments have one name.
+        if len(container_id) > _LONGEST_ID:
+            import hashlib
+
+            container_id = f"-{hashlib.sha256(container_id.encode()).hexdigest()}"
+        # No container id has an @ or begins with a dash, so no two attachments have one name.
         return os.path.join(self._directory, f"{container_id}@{ifname}{_SUFFIX}")
 
     def _fault(self, error: OSError) -> CniError:

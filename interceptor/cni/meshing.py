@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from interceptor.cni.netconf import PluginConf
     from interceptor.cni.pod import Pod
 
+_FOR_ALL = (Scope.POLICY, Scope.HOST)
 _ALSO_FOR_ALL = frozenset({"timeout", "unproven"})
 """Settings of one run that the node's configuration may say."""
 
@@ -38,17 +39,40 @@ class LeftAlone(msgspec.Struct, frozen=True):
     reason: str
 
 
+def known(pod: Pod, plugin: PluginConf) -> Pod:
+    """Give what can be known of a pod: what the runtime says, or the API server, if it is asked.
+
+    It is asked where it is configured and the runtime's word is not enough, but not about pods
+    that are never meshed.
+
+    Raises:
+        ConfigError: the runtime does not say which pod it is.
+        HostError: the Kubernetes client is not installed.
+        UnreachableError: the API server.
+    """
+    lookup = plugin.lookup
+    if lookup is None or _is_excluded(pod, plugin):
+        return pod
+    if pod.annotations is not None and not lookup.always:
+        return pod
+    from interceptor.cni.lookup import looked_up
+
+    return looked_up(lookup, pod)
+
+
+def _is_excluded(pod: Pod, plugin: PluginConf) -> bool:
+    return bool(pod.namespace) and pod.namespace in plugin.exclude_namespaces
+
+
 def decide(pod: Pod, plugin: PluginConf) -> LeftAlone | Policy:
-    """Decide by what the runtime says of the pod, or by what the API server does.
+    """Decide by what is known of the pod.
 
     Raises:
         ConfigError: an annotation, a setting or a selector; or whether it is meshed is unknown.
         SheetError: the sheet.
-        UnreachableError: the API server, if it had to be asked.
     """
-    if pod.namespace and pod.namespace in plugin.exclude_namespaces:
+    if _is_excluded(pod, plugin):
         return LeftAlone(f"its namespace {pod.namespace} is excluded")
-    pod = _looked_up(pod, plugin)
     if pod.annotations is None and needs_marks(plugin.selector):
         raise ConfigError(
             f"whether {pod} is meshed is not known: the runtime passes no pod annotations",
@@ -62,18 +86,6 @@ def decide(pod: Pod, plugin: PluginConf) -> LeftAlone | Policy:
     if pod.skip:
         return LeftAlone(pod.skip)
     return meshed(plugin.settings, pod)
-
-
-def _looked_up(pod: Pod, plugin: PluginConf) -> Pod:
-    """Ask the API server, where it is configured and the runtime's word is not enough."""
-    lookup = plugin.lookup
-    if lookup is None:
-        return pod
-    if not lookup.always and (pod.annotations is not None or not needs_marks(plugin.selector)):
-        return pod
-    from interceptor.cni.lookup import looked_up
-
-    return looked_up(lookup, pod)
 
 
 def meshed(settings: Mapping[str, Any], pod: Pod) -> Policy:
@@ -112,7 +124,7 @@ def node_layer(settings: Mapping[str, Any]) -> Layer:
     values = {k: f"{v:g}" if isinstance(v, float) else v for k, v in settings.items()}
     layer = document_layer(Document("JSON", values), label)
     for key in layer.values:
-        if SETTINGS[key].scope in (Scope.RUN, Scope.INSTALL) and key not in _ALSO_FOR_ALL:
+        if SETTINGS[key].scope not in _FOR_ALL and key not in _ALSO_FOR_ALL:
             raise ConfigError(
                 f"{layer.origin(key)}: that is not for a CNI plugin",
                 hint=f"it takes what is captured, the backend, and {', '.join(_ALSO_FOR_ALL)}",

@@ -27,6 +27,7 @@ class Namespace:
 
     Args:
         path: as the runtime gives it.
+        root: where this process sees the node's root.
         any_netns: also the host's own, which whoever asks for it must want.
 
     Raises:
@@ -34,9 +35,9 @@ class Namespace:
         CniError: code 8, it is the host's.
     """
 
-    def __init__(self, path: str, *, any_netns: bool = False) -> None:
+    def __init__(self, path: str, *, root: str = "/", any_netns: bool = False) -> None:
         self.path = path
-        self._descriptor = netns.open_path(path)
+        self._descriptor = netns.open_path(root.rstrip("/") + path)
         self.inode = netns.inode(self._descriptor)
         if netns.is_hosts(self._descriptor) and not any_netns:
             os.close(self._descriptor)

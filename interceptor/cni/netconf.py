@@ -78,8 +78,9 @@ class NetConf(msgspec.Struct, frozen=True, kw_only=True):
 class _Document(msgspec.Struct, frozen=True):
     """The fields by their names in JSON."""
 
-    version: Any = msgspec.field(default="", name="cniVersion")
-    name: Any = ""
+    # Go reads null as nothing.
+    version: str | None = msgspec.field(default=None, name="cniVersion")
+    name: str | None = None
     interceptor: msgspec.Raw = msgspec.Raw(b"{}")
     runtime: msgspec.Raw = msgspec.field(default=msgspec.Raw(b"{}"), name="runtimeConfig")
     previous: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="prevResult")
@@ -103,23 +104,28 @@ def read(content: bytes, call: Call) -> NetConf:
         document = msgspec.json.decode(content, type=_Document)
     except msgspec.DecodeError as error:
         raise CniError(Code.DECODING, f"error unmarshall network config: {error}") from None
-    version = document.version if isinstance(document.version, str) else ""
-    check_network(document.name if isinstance(document.name, str) else "")
+    version, name = document.version or "", document.name or ""
+    check_network(name)
     call.check_names()
     # None is the first one (CNI spec, "Version considerations").
     check_version(version or "0.1.0", call.verb)
     is_removal = call.verb.name in ("DEL", "GC")
-    annotations, resolvers = (None, ()) if is_removal else _runtime(bytes(document.runtime))
+    annotations, resolvers = (None, ()) if is_removal else _runtime(_object(document.runtime))
     previous = bytes(document.previous)
     return NetConf(
         version=version,
-        name=document.name,
-        plugin=_plugin(bytes(document.interceptor), lenient=is_removal),
+        name=name,
+        plugin=_plugin(_object(document.interceptor), lenient=is_removal),
         prev_result=b"" if previous == b"null" else _with_version(previous, version),
         annotations=annotations,
         resolvers=resolvers,
         valid=document.valid,
     )
+
+
+def _object(value: msgspec.Raw) -> bytes:
+    """Give an object's bytes; to Go, null is an empty one."""
+    return b"{}" if bytes(value) == b"null" else bytes(value)
 
 
 class _Result(msgspec.Struct, frozen=True):

@@ -36,22 +36,22 @@ def run(environment: Mapping[str, str]) -> tuple[int, bytes]:
     """Serve one call and give the exit status and what is for stdout."""
     name = environment.get("CNI_COMMAND", "")
     if not name:
-        from interceptor.cni.protocol import VERSIONS
+        from interceptor.cni.versions import VERSIONS
 
         about = f"interceptor-cni {__version__}: a chained CNI plugin that intercepts a pod\n"
         sys.stderr.write(f"{about}CNI protocol versions supported: {', '.join(VERSIONS)}\n")
         return 0, b""
     if name == "VERSION":
-        from interceptor.cni.protocol import versions_as_json
+        from interceptor.cni.versions import versions_as_json
 
-        return 0, versions_as_json() + b"\n"
+        return 0, versions_as_json()
     return _serve(environment)
 
 
 def _serve(environment: Mapping[str, str]) -> tuple[int, bytes]:
     from interceptor.cni import log
     from interceptor.cni.netconf import PluginConf
-    from interceptor.cni.protocol import VERSIONS
+    from interceptor.cni.versions import VERSIONS
 
     began = time.monotonic()
     served = _Served(VERSIONS[-1], PluginConf())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from interceptor.cni.versions import VERSIONS
 from interceptor.errors import (
     DeadlineError,
     HostError,
@@ -24,12 +25,6 @@ from interceptor.names import INTERFACE_NAME_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
-"""Of the spec, as far as this plugin speaks them; before 0.3.0 nothing was chained."""
-
-PROGRAM = "interceptor-cni"
-"""The file in the CNI bin directory, and so the ``type`` of our entry in a list."""
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
 _OVERRIDE = ("1", "true")
@@ -224,8 +219,3 @@ def check_version(version: str, verb: Verb) -> None:
             f"config version does not allow {verb.name}",
             f"config is {version}, {verb.name} came with {verb.since}",
         )
-
-
-def versions_as_json() -> bytes:
-    """Answer VERSION."""
-    return msgspec.json.encode({"cniVersion": VERSIONS[-1], "supportedVersions": VERSIONS})

@@ -16,10 +16,11 @@ from msgspec.structs import replace
 
 from interceptor.cni.attachments import Attachment, Attachments
 from interceptor.cni.interception import compared, intercept, written_down
-from interceptor.cni.meshing import LeftAlone, decide
+from interceptor.cni.meshing import LeftAlone, decide, known
 from interceptor.cni.namespace import Namespace
 from interceptor.cni.protocol import CniError
 from interceptor.errors import InterceptorError
+from interceptor.node.place import Place
 from interceptor.node.results import CACHE_DIRECTORY, Added, results
 from interceptor.operations.status import State
 from interceptor.system.deadline import Deadline
@@ -28,9 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from interceptor.cni.netconf import PluginConf
+    from interceptor.cni.pod import Pod
     from interceptor.operations.policy import Policy
 
 NETNS_DIRECTORY = "/run/netns"
+_LOOK_S = 30.0
 _LOOPBACK = "lo"
 """Runtimes add it by a network of its own; it makes nobody a pod."""
 
@@ -66,16 +69,26 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Node(msgspec.Struct, frozen=True):
-    """Where this node keeps things, and what its plugin is told.
+    """Where this node keeps things, and what its plugin is told; all paths are the node's own.
 
-    ``network`` is the name of the CNI configuration the plugin is in.
+    ``network`` is the name of the CNI configuration the plugin is in, ``place`` where this
+    process sees the node's root.
     """
 
     plugin: PluginConf
     network: str
     netns_directories: Sequence[str] = (NETNS_DIRECTORY,)
     cache_directory: str = CACHE_DIRECTORY
-    timeout: float = 30.0
+    place: Place = Place()
+
+    @property
+    def plugin_here(self) -> PluginConf:
+        """What the plugin is told, with paths as this process sees them."""
+        here = self.place.here
+        lookup = self.plugin.lookup
+        if lookup:
+            lookup = replace(lookup, kubeconfig=here(lookup.kubeconfig))
+        return replace(self.plugin, state_dir=here(self.plugin.state_dir), lookup=lookup)
 
 
 class Survey:
@@ -88,21 +101,25 @@ class Survey:
 
     def __init__(self, node: Node, *, repair: bool = False) -> None:
         self._node = node
+        self._plugin = node.plugin_here
         self._repair = repair
-        self._attachments = Attachments(node.plugin.state_dir)
+        self._attachments = Attachments(self._plugin.state_dir)
         self._attached: dict[int, list[Attachment]] = {}
         for one in self._attachments.all():
             self._attached.setdefault(one.netns_inode, []).append(one)
-        added = [one for one in results(node.cache_directory) if one.ifname != _LOOPBACK]
-        # A pod of several networks is known by the one the plugin is in.
-        self._added = sorted(added, key=lambda one: one.network != node.network)
+        self._added: dict[str | int, Added] = {}
+        added = list(results(node.place.here(node.cache_directory)))
+        # A pod of several networks is known by the one the plugin is in: the last one stays.
+        for result in sorted(added, key=lambda one: one.network == node.network):
+            if result.ifname != _LOOPBACK:
+                self._added.update(dict.fromkeys(self._identities(result), result))
 
     def found(self) -> Iterator[Found]:
         """Give every namespace once; the host's own is not one of them."""
         seen: set[int] = set()
         for path in self._paths():
             try:
-                namespace = Namespace(path)
+                namespace = Namespace(path, root=self._node.place.root)
             except CniError:
                 continue
             except InterceptorError as error:
@@ -113,10 +130,19 @@ class Survey:
                     seen.add(namespace.inode)
                     yield self._look(namespace)
 
+    def _identities(self, added: Added) -> Iterator[str | int]:
+        """Give what a namespace may be known by: its path, and its inode where it can be seen."""
+        for path in added.sandboxes:
+            yield _plain(path)
+            try:
+                yield os.stat(self._node.place.here(_plain(path))).st_ino
+            except OSError:
+                continue
+
     def _paths(self) -> Iterator[str]:
         for directory in self._node.netns_directories:
             try:
-                names = sorted(os.listdir(directory))
+                names = sorted(os.listdir(self._node.place.here(directory)))
             except FileNotFoundError:
                 continue
             yield from (os.path.join(directory, name) for name in names)
@@ -124,10 +150,9 @@ class Survey:
     def _look(self, namespace: Namespace) -> Found:
         for attachment in self._attached.get(namespace.inode, ()):
             return self._attached_one(namespace, attachment)
-        real = _real(namespace.path)
-        for added in self._added:
-            if real in map(_real, added.sandboxes):
-                return self._added_one(namespace, added)
+        added = self._added.get(namespace.inode) or self._added.get(_plain(namespace.path))
+        if added is not None:
+            return self._added_one(namespace, added)
         return Found(namespace.path, Condition.UNKNOWN, why="no runtime remembers whose it is")
 
     def _attached_one(self, namespace: Namespace, attachment: Attachment) -> Found:
@@ -158,7 +183,8 @@ class Survey:
             added.container_id,
         )
         try:
-            wanted = decide(added.pod, self._node.plugin)
+            pod = known(added.pod, self._plugin)
+            wanted = decide(pod, self._plugin)
             if isinstance(wanted, LeftAlone):
                 return replace(whose, why=wanted.reason)
             is_ours = self._holds_ours(namespace)
@@ -169,7 +195,7 @@ class Survey:
             return replace(whose, condition=Condition.INTERCEPTED, why=why)
         why = "the plugin was not asked when it was added"
         wrong = replace(whose, condition=Condition.MISSED, why=why)
-        return self._mended(wrong, lambda: self._add(namespace, added, wanted))
+        return self._mended(wrong, lambda: self._add(namespace, added, pod, wanted))
 
     def _mended(self, wrong: Found, mend: Callable[[], object]) -> Found:
         if not self._repair:
@@ -181,21 +207,18 @@ class Survey:
         return replace(wrong, repaired=True)
 
     def _holds_ours(self, namespace: Namespace) -> bool:
-        with namespace.site(Deadline(self._node.timeout), shared=True) as site:
+        with namespace.site(Deadline(_LOOK_S), shared=True) as site:
             return bool(site.holders())
 
-    def _add(self, namespace: Namespace, added: Added, wanted: Policy) -> None:
+    def _add(self, namespace: Namespace, added: Added, pod: Pod, wanted: Policy) -> None:
         """Do what ADD would have done."""
         container = (added.container_id, added.ifname, added.network)
         intercept(namespace, wanted, added.resolvers)
         self._attachments.write(
-            written_down(container, added.pod, namespace, wanted.config, added.resolvers)
+            written_down(container, pod, namespace, wanted.config, added.resolvers)
         )
 
 
-def _real(path: str) -> str:
-    """Give a path without links: /var/run is one to /run nearly everywhere."""
-    try:
-        return os.path.realpath(path)
-    except OSError:
-        return path
+def _plain(path: str) -> str:
+    """Give a path as the node's own tools write it: /var/run is a link to /run."""
+    return path.removeprefix("/var") if path.startswith("/var/run/") else path

@@ -78,7 +78,11 @@ def install(
     here = facts or host.observe(config)
     ruleset = build(sheet, config, here)
     family = family_of(config, here)
-    record = Record(__version__, recorded_settings(config.with_accounts(here.users, here.groups)))
+    # Late: uninstall has no use for settings' sources.
+    from interceptor.sources import sheet_layer
+
+    said = config.with_accounts(here.users, here.groups)
+    record = Record(__version__, recorded_settings(said, sheet_layer(sheet).values))
     names = site.preferences(config)
     site.refuse_hidden()
     errors: list[HostError] = []

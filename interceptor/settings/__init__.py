@@ -44,11 +44,15 @@ def show(value: object) -> str:
             return str(value)
 
 
-def recorded_settings(config: Config) -> dict[str, str]:
-    """Give what of a policy is not default, as text, for the record of an installation."""
+def recorded_settings(config: Config, defaults: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Give what of a policy is not default, as text, for the record of an installation.
+
+    ``defaults`` are those of its sheet, which come before the built-in ones.
+    """
     recorded = {}
     for row in ROWS:
         value = getattr(config, row.name)
-        if row.scope is Scope.POLICY and value != row.parse(row.default):
+        default = (defaults or {}).get(row.name, row.default)
+        if row.scope is Scope.POLICY and value != row.parse(default):
             recorded[row.name] = show(value)
     return recorded

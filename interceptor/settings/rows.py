@@ -232,7 +232,7 @@ ROWS = (
         parse=parse_text,
         metavar="PATH",
         help="network namespace to work in; if not given, the own one",
-        scope=Scope.RUN,
+        scope=Scope.PLACE,
     ),
     Setting(
         name="timeout",

@@ -23,6 +23,8 @@ class Scope(StrEnum):
     """What is intercepted: every command that builds rules; recorded at install."""
     HOST = "host"
     """Where rules go: commands that read or change a kernel."""
+    PLACE = "place"
+    """Which namespace: commands that work in one."""
     RUN = "run"
     """How this one run behaves: every command."""
     INSTALL = "install"

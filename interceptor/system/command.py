@@ -13,6 +13,7 @@ import msgspec
 
 from interceptor.errors import DeadlineError, HostError
 from interceptor.system import sandbox
+from interceptor.system.brought import brought
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,13 +37,15 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 def search_path() -> str:
-    """Give the directories tools are looked for in: the system's own, then the caller's.
+    """Give the directories tools are looked for in: our own, the system's, then the caller's.
 
     A CNI runtime may start us with no PATH at all, and many PATHs lack the sbin directories. What
     a caller adds comes last, and only by whole paths: we are root.
     """
     inherited = os.environ.get("PATH", "").split(":")
-    return ":".join([_SYSTEM_PATH, *(path for path in inherited if path.startswith("/"))])
+    return ":".join(
+        [*brought(), _SYSTEM_PATH, *(path for path in inherited if path.startswith("/"))]
+    )
 
 
 def find(tool: str) -> str | None:

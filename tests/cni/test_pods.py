@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +11,8 @@ from interceptor.cni.netconf import PluginConf
 from interceptor.node.pods import Condition, Found, Node, Survey
 from tests.lab.netns import namespaces
 from tests.lab.paths import dump, interceptor
-from tests.lab.plugin import ANNOTATIONS, Network
+from tests.lab.plugin import Network
+from tests.lab.remembered import remember
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,24 +38,9 @@ class Lab:
         for pod in pods:
             (self.mounts / pod.name).symlink_to(pod.path)
 
-    def remember(self, pod: Namespace, annotations: object, **more: Any) -> None:
+    def remember(self, pod: Namespace, annotations: object, **more: Any) -> Path:
         """Write what libcni writes after an ADD."""
-        container = more.pop("container", f"id-{pod.name}")
-        capabilities = {} if annotations is None else {ANNOTATIONS: annotations}
-        cached = {
-            "kind": "cniCacheV1",
-            "containerId": container,
-            "config": base64.b64encode(b"{}").decode(),
-            "ifName": "eth0",
-            "networkName": "net",
-            "cniArgs": [["K8S_POD_NAMESPACE", "shop"], ["K8S_POD_NAME", pod.name]],
-            "capabilityArgs": capabilities,
-            "result": {"cniVersion": "1.0.0", "interfaces": [{"name": "eth0"}, {
-                "name": "eth0", "sandbox": pod.path}]},
-            **more,
-        }  # fmt: skip
-        name = f"{cached['networkName']}-{container}-{cached['ifName']}"
-        (self.cache / "results" / name).write_text(json.dumps(cached))
+        return remember(self.cache, pod.path, pod.name, annotations, **more)
 
     def survey(self, *, repair: bool = False, **own: Any) -> dict[str, Found]:
         plugin = PluginConf(**{
@@ -135,8 +119,7 @@ def test_rules_of_an_init_container_are_not_touched(lab: Lab) -> None:
 def test_the_hosts_namespace_is_never_looked_at(lab: Lab) -> None:
     # As a pod of the host's network would look whose runtime asked CNI after all.
     (lab.mounts / "host").symlink_to("/proc/self/ns/net")
-    lab.remember(lab.pods[0], MESHED, container="h")
-    cached = lab.cache / "results" / "net-h-eth0"
+    cached = lab.remember(lab.pods[0], MESHED)
     cached.write_text(cached.read_text().replace(lab.pods[0].path, str(lab.mounts / "host")))
     found = lab.survey(repair=True, selector=("*",))
     assert set(found) == {pod.name for pod in lab.pods}
@@ -145,8 +128,7 @@ def test_the_hosts_namespace_is_never_looked_at(lab: Lab) -> None:
 def test_what_is_no_namespace_is_unknown(lab: Lab) -> None:
     (lab.mounts / "file").write_text("")
     (lab.mounts / "gone").symlink_to("/run/netns/iv-there-is-none")
-    lab.remember(lab.pods[0], MESHED, container="f")
-    cached = lab.cache / "results" / "net-f-eth0"
+    cached = lab.remember(lab.pods[0], MESHED)
     cached.write_text(cached.read_text().replace(lab.pods[0].path, str(lab.mounts / "file")))
     found = lab.survey(repair=True)
     assert {found[name].condition for name in ("file", "gone")} == {Condition.UNKNOWN}
@@ -165,9 +147,9 @@ def test_a_wrong_annotation_is_told(lab: Lab) -> None:
 
 def test_a_pod_of_two_networks_is_known_by_the_plugins(lab: Lab) -> None:
     one, _ = lab.pods
-    lab.remember(one, {"a": "b"}, networkName="a-first", container="c")
-    lab.remember(one, MESHED, container="c")
-    lab.remember(one, {"a": "b"}, networkName="cni-loopback", ifName="lo", container="c")
+    lab.remember(one, {"a": "b"}, networkName="a-first", containerId="c")
+    lab.remember(one, MESHED, containerId="c")
+    lab.remember(one, {"a": "b"}, networkName="cni-loopback", ifName="lo", containerId="c")
     assert lab.survey()[one.name].condition is Condition.MISSED
 
 

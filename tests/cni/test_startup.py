@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.lab.host import Host
+from tests.lab.loaded import loaded_by
 from tests.lab.plugin import PLUGIN, Network
 
 if TYPE_CHECKING:
@@ -28,41 +28,25 @@ _NEVER = {
     *("prometheus_client", "watchfiles", "ssl"),
 }
 
-_REPORT = """
-import os, sys
-before = set(sys.modules)
-from interceptor.cni import plugin
-code, _ = plugin.run(os.environ)
-print("CODE", code, file=sys.stderr)
-print("MODULES", *sorted(set(sys.modules) - before), file=sys.stderr)
-"""
+_CODE = "import os\nfrom interceptor.cni import plugin\ncode, _ = plugin.run(os.environ)"
 
 
 def modules_of(network: Network, verb: str, netns: str) -> set[str]:
     """Serve one call and give the modules it loaded."""
-    done = subprocess.run(
-        # Without what a site puts into every process.
-        [sys.executable, "-c", _REPORT],
-        input=network.text(),
-        capture_output=True,
-        text=True,
-        check=True,
-        env={
-            "CNI_COMMAND": verb,
-            "CNI_CONTAINERID": "c1",
-            "CNI_NETNS": netns,
-            "CNI_IFNAME": "eth0",
-            "CNI_PATH": "/opt/cni/bin",
-        },
+    return loaded_by(
+        _CODE,
+        stdin=network.text(),
+        CNI_COMMAND=verb,
+        CNI_CONTAINERID="c1",
+        CNI_NETNS=netns,
+        CNI_IFNAME="eth0",
+        CNI_PATH="/opt/cni/bin",
     )
-    lines = {line.split(" ", 1)[0]: line for line in done.stderr.splitlines()}
-    assert lines["CODE"] == "CODE 0", done
-    return set(lines["MODULES"].split()[1:])
 
 
 def test_what_each_verb_imports(pod: Pod, tmp_path: Path) -> None:
     network = Network(tmp_path, settings={"backend": "nftables"})
-    for verb, most in (("VERSION", 7), ("ADD", 116), ("CHECK", 90), ("DEL", 80), ("DEL", 16)):
+    for verb, most in (("VERSION", 5), ("ADD", 118), ("CHECK", 92), ("DEL", 82), ("DEL", 17)):
         loaded = modules_of(network, verb, pod.pod.path)
         assert not loaded & _NEVER, verb
         assert not [name for name in loaded if name.startswith("interceptor.verify")]

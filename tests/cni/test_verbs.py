@@ -64,6 +64,21 @@ def test_a_result_without_a_version_gets_the_configurations(pod: Pod, network: N
     assert network.add(pod.pod.path, prev_result="{}").stdout == '{"cniVersion":"1.0.0"}'
 
 
+def test_null_is_nothing_as_it_is_to_go(pod: Pod, network: Network) -> None:
+    text = network.conf(runtimeConfig=None, args=None, unknown=[1])
+    text["interceptor"] = None
+    answer = call(
+        f'{json.dumps(text)[:-1]}, "prevResult": {PREV_RESULT}}}',
+        CNI_COMMAND="ADD",
+        CNI_CONTAINERID="c1",
+        CNI_NETNS=pod.pod.path,
+        CNI_IFNAME="eth0",
+        CNI_PATH="/opt/cni/bin",
+    )
+    # Our defaults, and a runtime that says nothing of annotations.
+    assert (answer.error["code"], "pod annotations" in answer.error["msg"]) == (7, True)
+
+
 def test_adding_again_changes_nothing(pod: Pod, network: Network) -> None:
     assert network.add(pod.pod.path).log["result"] == "installed"
     before = dump(pod.pod)

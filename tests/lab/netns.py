@@ -29,15 +29,18 @@ def _setns(descriptor: int) -> None:
 class Namespace:
     """One namespace; ``with`` it, this thread and what it starts are inside."""
 
-    def __init__(self, role: str) -> None:
+    def __init__(self, role: str, path: str = "") -> None:
+        """Make one, or join the one at a path, which somebody else made."""
         self.role = role
-        self.name = f"iv-{role}-{os.getpid()}-{secrets.token_hex(3)}"
-        netns.create(self.name)
-        self.path = f"/run/netns/{self.name}"
+        self.name = "" if path else f"iv-{role}-{os.getpid()}-{secrets.token_hex(3)}"
+        if self.name:
+            netns.create(self.name)
+        self.path = path or f"/run/netns/{self.name}"
         self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         self._stack: list[int] = []
-        with self, IPRoute() as here:
-            here.link("set", index=1, state="up")
+        if self.name:
+            with self, IPRoute() as here:
+                here.link("set", index=1, state="up")
 
     def resolv_conf(self, text: str) -> None:
         """Say what its processes read as resolv.conf, where ip-netns(8) has it."""
@@ -94,8 +97,10 @@ class Namespace:
         self.sysctl("ipv6/conf/all/forwarding", "1")
 
     def remove(self) -> None:
-        """Take the namespace and all in it away."""
+        """Take the namespace and all in it away; one that was joined stays."""
         os.close(self._descriptor)
+        if not self.name:
+            return
         netns.remove(self.name)
         shutil.rmtree(self._etc, ignore_errors=True)
 
@@ -123,3 +128,13 @@ def namespaces(*roles: str) -> Iterator[Sequence[Namespace]]:
             made.append(Namespace(role))
             stack.callback(made[-1].remove)
         yield made
+
+
+@contextmanager
+def joined(role: str, path: str) -> Iterator[Namespace]:
+    """Be able to enter a namespace that a runtime made."""
+    made = Namespace(role, path)
+    try:
+        yield made
+    finally:
+        made.remove()

@@ -99,7 +99,8 @@ def dump(namespace: Namespace) -> str:
         ):
             lines = namespace.run("ip", family, *what).splitlines()
             # Of itself the kernel makes these, when an interface has been up for a while.
-            parts += [line for line in lines if "fe80:" not in line and "multicast" not in line]
+            late = ("fe80:", "multicast", "table local proto kernel")
+            parts += [line for line in lines if not any(word in line for word in late)]
     return "\n".join(parts)
 
 

@@ -42,10 +42,19 @@ class Network:
         state: directory of the state files.
         own: what else is in the entry's object.
         version: of CNI.
+        program: the words that start the plugin.
     """
 
-    def __init__(self, state: Path, *, version: str = "1.0.0", **own: Any) -> None:
+    def __init__(
+        self,
+        state: Path,
+        *,
+        version: str = "1.0.0",
+        program: tuple[str, ...] = (PLUGIN,),
+        **own: Any,
+    ) -> None:
         self.state = state
+        self.program = program
         self.version = version
         self.own = {"state_dir": str(state), "selector": ["*"], **own}
 
@@ -81,6 +90,7 @@ class Network:
         args = f"IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME=cart;K8S_POD_UID=u-1"
         return call(
             self.text(annotations, **more),
+            program=self.program,
             CNI_COMMAND=verb,
             CNI_CONTAINERID=container,
             CNI_NETNS=netns,
@@ -100,10 +110,10 @@ class Network:
         return sorted(path.name for path in self.state.glob("*"))
 
 
-def call(stdin: str, *, program: str = PLUGIN, **environment: str) -> Answer:
+def call(stdin: str, *, program: tuple[str, ...] = (PLUGIN,), **environment: str) -> Answer:
     """Run a plugin with an environment of its own and nothing else."""
     done = subprocess.run(
-        [program],
+        program,
         input=stdin,
         capture_output=True,
         text=True,

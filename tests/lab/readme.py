@@ -9,19 +9,23 @@ fixed text first.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from interceptor.cli.exits import MEANINGS
 from interceptor.settings import SETTINGS
 from tests.lab.paths import PROGRAM
 from tests.lab.pod import Pod, new_pod
+from tests.lab.remembered import remember
 
 _README = Path(__file__).parent.parent.parent / "README.md"
 _POD = "/run/netns/pod"
+_NODE = "/host"
 _GAP = "..."
 
 
@@ -54,16 +58,31 @@ def made(text: str) -> str:
     return re.sub(r"<!-- begin: ([\w ]+) -->\n.*?<!-- end -->", replace, text, flags=re.DOTALL)
 
 
-def run(line: str, pod: Pod) -> list[str]:
+def new_node(root: Path, pod: Pod) -> None:
+    """Make a node below a directory: two plugins in a list, and two pods a runtime has added."""
+    net, mounts, cache = root / "etc/cni/net.d", root / "run/netns", root / "var/lib/cni"
+    for directory in (net, mounts):
+        directory.mkdir(parents=True)
+    listed = {"cniVersion": "1.0.0", "name": "net", "plugins": [{"type": "bridge"}]}
+    listed["plugins"].append({"type": "portmap"})  # type: ignore[attr-defined]
+    (net / "10-bridge.conflist").write_text(json.dumps(listed))
+    meshed = {"interceptor.dev/inject": "true"}
+    for name, there, said in (("cart", pod.pod, meshed), ("batch", pod.client, {})):
+        (mounts / f"cni-{name}").symlink_to(there.path)
+        remember(cache, f"/var/run/netns/cni-{name}", name, said)
+
+
+def run(line: str, pod: Pod, node: Path) -> list[str]:
     """Run a line of a session in the pod's surroundings and give what it prints, made steady."""
     argv = line.split()
     environment = {**os.environ, "COLUMNS": "99"}
     where = pod.pod if argv[0] == "nft" else pod.outside
+    places = {_POD: pod.pod.path, _NODE: str(node)}
     if argv[0] == "interceptor":
         argv[0] = PROGRAM
     with where:
         done = subprocess.run(
-            [pod.pod.path if word == _POD else word for word in argv],
+            [places.get(word, word) for word in argv],
             capture_output=True,
             text=True,
             check=False,
@@ -107,9 +126,10 @@ def main() -> None:
     if not check:
         _README.write_text(current)
     faults = ["a made table is not as it would be made now"] if check and current != text else []
-    with new_pod() as pod:
+    with new_pod() as pod, tempfile.TemporaryDirectory() as root:
+        new_node(Path(root), pod)
         for line, wanted in sessions(text):
-            found = run(line, pod)
+            found = run(line, pod, Path(root))
             if not fits(wanted, found):
                 faults.append(f"$ {line}\nprints now:\n" + "\n".join(found))
     if faults:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -18,11 +19,12 @@ _ROOT = Path(__file__).parent.parent.parent
 _WHERE = "from interceptor.sheets import loader; print(loader.rules_directory())"
 
 
-def build(target: str, source: Path, directory: Path) -> Path:
+def build(target: str, source: Path, directory: Path, **environment: str) -> Path:
     """Build a wheel or a source archive."""
     done = subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(directory)],
         cwd=source,
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -63,6 +65,9 @@ def test_a_wheel_brings_its_sheets(origin: str, archive: Path, tmp_path: Path) -
     names = {str(path.relative_to(installed)) for path in installed.rglob("*")}
     assert "interceptor/_rules/sidecar.toml" in names
     assert f"interceptor-{__version__}.dist-info/licenses/LICENSE" in names
+    assert (installed / "interceptor/_launcher/launcher").read_bytes().startswith(b"\x7fELF")
+    machine = platform.machine()
+    assert f"-py3-none-manylinux2014_{machine}.musllinux_1_1_{machine}.whl" in wheel.name
     assert not [n for n in names if n.startswith(("tests/", "bench/"))]
     where = run("-c", _WHERE, path=installed, cwd=tmp_path).strip()
     assert where == str(installed / "interceptor" / "_rules")
@@ -71,6 +76,11 @@ def test_a_wheel_brings_its_sheets(origin: str, archive: Path, tmp_path: Path) -
     entry = (installed / f"interceptor-{__version__}.dist-info" / "entry_points.txt").read_text()
     assert "interceptor = interceptor.cli.entry:main" in entry
     assert "interceptor-cni = interceptor.cni.plugin:main" in entry
+
+
+def test_a_wheel_without_a_compiler_is_for_any_machine(tmp_path: Path) -> None:
+    wheel = build("wheel", _ROOT, tmp_path, PATH="/nonexistent", CC="")
+    assert wheel.name.endswith("-py3-none-any.whl")
 
 
 def test_a_source_archive_is_a_checkout(archive: Path) -> None:

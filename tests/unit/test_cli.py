@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 def test_every_command_has_help_and_the_settings_all_have(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    argv = [command, "show", "--help"] if command == "config" else [command, "--help"]
+    below = {"config": ["show"], "cni": ["install"]}
+    argv = [command, *below.get(command, []), "--help"]
     assert run(argv) == 0
     out = capsys.readouterr().out
     for name, row in SETTINGS.items():
@@ -40,7 +41,7 @@ def test_the_group_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> Non
     assert all(name in out and text.split(",")[0] in out for name, text in COMMANDS.items())
 
 
-@pytest.mark.parametrize("argv", [(), ("config",)], ids=["interceptor", "config"])
+@pytest.mark.parametrize("argv", [(), ("config",), ("cni",)], ids=["interceptor", "config", "cni"])
 def test_no_command_is_a_usage_error(argv: tuple[str, ...]) -> None:
     done = interceptor(*argv)
     assert done.code == 2
@@ -335,13 +336,3 @@ def test_a_fault_of_the_program_is_one_line_too(
     more = capsys.readouterr().err.splitlines()
     assert more[0] == "Traceback (most recent call last):"
     assert more[-2:] == lines
-
-
-def test_the_cni_plugin_says_what_it_is_not_yet() -> None:
-    done = subprocess.run(
-        [PROGRAM + "-cni"], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-    )
-    error = json.loads(done.stdout)
-    assert done.returncode == 1
-    assert error["code"] == 50
-    assert "not built yet" in error["msg"]

@@ -64,6 +64,14 @@ def test_what_is_recorded_is_policy_that_differs() -> None:
     )
 
 
+def test_what_differs_from_a_sheets_own_default_is_recorded_too() -> None:
+    given = config(exclude_inbound_ports="", outbound_port="16001")
+    sheets = {"exclude_inbound_ports": "9090", "outbound_port": "16001"}
+    recorded = recorded_settings(given, sheets)
+    assert recorded == {"exclude_inbound_ports": ""}
+    assert resolve([DEFAULTS, Layer(sheets, str), Layer(recorded, str)]).config == given
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

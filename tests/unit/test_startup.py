@@ -5,12 +5,11 @@ Budgets are counts, never seconds; ``make bench`` has the seconds.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.loaded import loaded_by
 from tests.lab.paths import IPTABLES_LEGACY, IPTABLES_NFT, NFTABLES, RulePath
 
 if TYPE_CHECKING:
@@ -18,26 +17,10 @@ if TYPE_CHECKING:
 
 _HEAVY = {"pyroute2", "rich", "scapy", "iptc", "bcc", "yaml", "dataclasses", "json", "pathlib"}
 
-_REPORT = """
-import sys
-from interceptor.cli.main import run
-code = run({argv!r})
-print("CODE", code, file=sys.stderr)
-print("MODULES", *sorted(sys.modules), file=sys.stderr)
-"""
-
 
 def modules_of(*argv: str) -> set[str]:
     """Run a command and give the modules it left loaded."""
-    done = subprocess.run(
-        [sys.executable, "-c", _REPORT.format(argv=list(argv))],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    lines = {line.split(" ", 1)[0]: line for line in done.stderr.splitlines()}
-    assert lines["CODE"] == "CODE 0", done
-    return set(lines["MODULES"].split()[1:])
+    return loaded_by(f"from interceptor.cli.main import run\ncode = run({list(argv)!r})")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from interceptor.cni.meshing import known
 from interceptor.cni.pod import Pod
 from interceptor.cni.protocol import CniError, Code
 
@@ -15,9 +16,12 @@ if TYPE_CHECKING:
 
 
 def pod_of(call: Call, conf: NetConf, notes: Notes) -> Pod:
-    """Give the pod of a call, and note who it is."""
-    pod = Pod.of(call, conf)
-    notes.update(namespace=pod.namespace, pod=pod.name, uid=pod.uid)
+    """Give what can be known of the pod of a call, and note who it is."""
+    said = Pod.of(call, conf)
+    notes.update(namespace=said.namespace, pod=said.name, uid=said.uid)
+    pod = known(said, conf.plugin)
+    if pod is not said:
+        notes.update(uid=pod.uid, looked_up=True)
     return pod
 
 

@@ -25,7 +25,7 @@ from interceptor.cni.netconf import STATE_DIRECTORY
 from interceptor.errors import UsageError
 from interceptor.node.entry import Entry, check_namespaces, check_selectors, settings_of
 from interceptor.node.installation import Installation, Options
-from interceptor.node.netconf import PLUGIN
+from interceptor.node.network_list import PLUGIN
 from interceptor.node.place import Place
 from interceptor.settings import Scope
 from interceptor.system.deadline import Deadline

@@ -11,13 +11,13 @@ import msgspec
 
 from interceptor.errors import InterceptorError
 from interceptor.files import read_file
-from interceptor.node import netconf
+from interceptor.node import network_list
 from interceptor.system import lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from interceptor.node.netconf import NetworkList
+    from interceptor.node.network_list import NetworkList
     from interceptor.system.deadline import Deadline
 
 _MOST = 1 << 24
@@ -80,7 +80,9 @@ class Directory:
             names = os.listdir(self.path)
         except FileNotFoundError:
             return ()
-        wanted = [name for name in names if netconf.extension(name) in netconf.EXTENSIONS]
+        wanted = [
+            name for name in names if network_list.extension(name) in network_list.EXTENSIONS
+        ]
         read = [self.read(name) for name in sorted(wanted, key=os.fsencode)]
         return tuple(file for file in read if file is not None)
 
@@ -108,7 +110,7 @@ class Directory:
             return File(name=name, path=path, fault=f"it cannot be read: {reason}")
         network, fault = None, ""
         try:
-            network = netconf.read(like or name, content)
+            network = network_list.read(like or name, content)
         except ValueError as error:
             fault = str(error)
         return File(

@@ -11,7 +11,7 @@ from interceptor.cni.meshing import meshed
 from interceptor.cni.pod import Pod
 from interceptor.cni.selector import selects
 from interceptor.errors import UsageError
-from interceptor.node.netconf import PLUGIN
+from interceptor.node.network_list import PLUGIN
 from interceptor.settings import show
 from interceptor.sources import read_settings
 

@@ -11,7 +11,7 @@ from interceptor import __version__
 from interceptor.errors import HostError
 from interceptor.node.directory import Directory
 from interceptor.node.kubeconfig import Kubeconfig
-from interceptor.node.netconf import PLUGIN
+from interceptor.node.network_list import PLUGIN
 from interceptor.node.place import Place
 from interceptor.node.splice import Spliced, Splicer
 from interceptor.system import atomic

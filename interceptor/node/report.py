@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from interceptor.node import netconf
+from interceptor.node import network_list
 from interceptor.node.directory import Directory
 from interceptor.node.splice import OWN, is_own, notes, primary
 
@@ -65,9 +65,9 @@ def report(conf_dir: str, place: Place, laid: Laid, wanted: bytes | None) -> Rep
     if first is None or network is None:
         faults.append(f"there is no network configuration in {conf_dir}")
     elif not network.ours:
-        faults.append(f"{first.name}, which comes first, does not name {netconf.PLUGIN}")
+        faults.append(f"{first.name}, which comes first, does not name {network_list.PLUGIN}")
     else:
-        position = network.types.index(netconf.PLUGIN) + 1
+        position = network.types.index(network_list.PLUGIN) + 1
         said = msgspec.json.decode(network.ours[0]).get("interceptor", {})
         entry = said if isinstance(said, dict) else {}
         faults += _entry_faults(first, wanted)
@@ -77,7 +77,9 @@ def report(conf_dir: str, place: Place, laid: Laid, wanted: bytes | None) -> Rep
         ready = not path or os.path.exists(place.here(str(path)))
         if not ready:
             faults.append(f"{path} is not there: meshed pods wait for the agent")
-    faults += [f"{file.name} names {netconf.PLUGIN} too" for file in ours if file is not first]
+    faults += [
+        f"{file.name} names {network_list.PLUGIN} too" for file in ours if file is not first
+    ]
     return Report(
         present=bool(ours) or laid.present,
         file=first.name if first else "",
@@ -102,9 +104,9 @@ def _entry_faults(file: File, wanted: bytes | None) -> Iterable[str]:
     if network is None:
         return
     if len(network.ours) > 1:
-        yield f"{file.name} names {netconf.PLUGIN} {len(network.ours)} times"
-    if network.types[-1] != netconf.PLUGIN:
-        yield f"{file.name}: {network.types[-1]} comes after {netconf.PLUGIN}"
+        yield f"{file.name} names {network_list.PLUGIN} {len(network.ours)} times"
+    if network.types[-1] != network_list.PLUGIN:
+        yield f"{file.name}: {network.types[-1]} comes after {network_list.PLUGIN}"
     if wanted is not None and msgspec.json.decode(network.ours[-1]) != msgspec.json.decode(wanted):
         yield f"{file.name}: the entry is not as wanted"
 

@@ -14,14 +14,14 @@ import msgspec
 
 from interceptor.cni.versions import VERSIONS
 from interceptor.errors import HostError
-from interceptor.node import netconf
+from interceptor.node import network_list
 from interceptor.node.directory import ChangedError, Directory, File
 from interceptor.system import atomic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from interceptor.node.netconf import NetworkList
+    from interceptor.node.network_list import NetworkList
 
 SAVED = ".interceptor-saved"
 """Extension of a file that was there before us, for ``take_out``; no loader takes it."""
@@ -113,7 +113,7 @@ class Splicer:
         atomic.remove_leftovers(self._directory.path)
         files = self._directory.files()
         first, network = self._usable(files)
-        if netconf.is_list(first.name):
+        if network_list.is_list(first.name):
             name, changed = first.name, self._rewrite(first, network.with_ours(entry))
         else:
             name, changed = self._convert(first, network.with_ours(entry), files), True
@@ -185,13 +185,13 @@ class Splicer:
         network = first.network
         if not network.without_ours().plugins:
             raise HostError(
-                f"{first.name} names no plugin but {netconf.PLUGIN}",
+                f"{first.name} names no plugin but {network_list.PLUGIN}",
                 hint="our plugin goes behind another, which makes the pod's interface",
             )
         if network.version not in VERSIONS:
             raise HostError(
                 f"{first.name} is of CNI version {network.version or 'none'}, "
-                f"which {netconf.PLUGIN} does not speak",
+                f"which {network_list.PLUGIN} does not speak",
                 hint=f"write one of {', '.join(VERSIONS)} as its cniVersion",
             )
         return first, network
@@ -218,8 +218,8 @@ class Splicer:
     def _list_name(self, single: str, files: tuple[File, ...]) -> str:
         """Choose a name that nobody else has, next to the single configuration's."""
         others = {file.name for file in files if not file.has_ours}
-        stem = single.removesuffix(netconf.extension(single))
-        for name in (stem + netconf.LIST_EXTENSION, single + netconf.LIST_EXTENSION):
+        stem = single.removesuffix(network_list.extension(single))
+        for name in (stem + network_list.LIST_EXTENSION, single + network_list.LIST_EXTENSION):
             if name not in others:
                 return name
         raise HostError(
@@ -281,6 +281,6 @@ def _same(one: NetworkList | None, other: NetworkList) -> bool:
 
 def _origins(name: str) -> tuple[str, ...]:
     """Give the names of the single configurations that a list may have been made of."""
-    stem = name.removesuffix(netconf.LIST_EXTENSION)
-    itself = (stem,) if netconf.extension(stem) in netconf.SINGLE_EXTENSIONS else ()
-    return (*(stem + extension for extension in netconf.SINGLE_EXTENSIONS), *itself)
+    stem = name.removesuffix(network_list.LIST_EXTENSION)
+    itself = (stem,) if network_list.extension(stem) in network_list.SINGLE_EXTENSIONS else ()
+    return (*(stem + extension for extension in network_list.SINGLE_EXTENSIONS), *itself)

@@ -15,7 +15,7 @@ from interceptor.node.metrics import Metrics
 from interceptor.node.place import Place
 from interceptor.node.throttle import Throttle
 from interceptor.system.deadline import Deadline
-from tests.cni import examples, loader, stand_in
+from tests.lab import loader, network_files, stand_in
 from tests.lab.waiting import becomes
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(agent, "_TICK_S", 0.1)
     for name in ("net.d", "bin", "state"):
         (tmp_path / name).mkdir()
-    (tmp_path / "net.d/05-cilium.conflist").write_bytes(examples.CILIUM)
+    (tmp_path / "net.d/05-cilium.conflist").write_bytes(network_files.CILIUM)
     return tmp_path
 
 
@@ -101,7 +101,7 @@ def test_another_writer_of_the_file_is_answered_at_once(root: Path) -> None:
     with Running(root) as running:
         running.settles()
         for turn in range(1, 4):
-            newer = examples.CILIUM.replace(b"cilium-cni.log", f"{turn}.log".encode())
+            newer = network_files.CILIUM.replace(b"cilium-cni.log", f"{turn}.log".encode())
             path.with_suffix(".tmp").write_bytes(newer)
             path.with_suffix(".tmp").rename(path)
             assert becomes(lambda: _is_in(root), _AT_ONCE_S)
@@ -112,7 +112,7 @@ def test_another_writer_of_the_file_is_answered_at_once(root: Path) -> None:
         assert running.metric("interceptor_cni_attachments") == 1
         (root / "bin/interceptor-cni").write_bytes(b"damaged")
         assert becomes(lambda: stand_in.inspect(str(root / "bin")).intact, _AT_ONCE_S)
-        (root / "net.d/00-first.conflist").write_bytes(examples.FLANNEL)
+        (root / "net.d/00-first.conflist").write_bytes(network_files.FLANNEL)
         assert becomes(lambda: len(loader.types(root / "net.d")) == 3, _AT_ONCE_S)
         assert becomes(lambda: path.read_bytes() == newer)
     assert _is_in(root), "it stays when the agent ends"
@@ -134,7 +134,7 @@ def test_a_network_that_comes_later_is_waited_for(root: Path) -> None:
         assert running.health.alive().status == 200
         running.settles()
         assert len([line for line in running.said if line.startswith("error")]) == 1
-        path.write_bytes(examples.CILIUM)
+        path.write_bytes(network_files.CILIUM)
         assert becomes(lambda: running.health.order().status == 200, _AT_ONCE_S)
         assert _is_in(root)
         assert running.agent.insertions == 0, "the first time is no re-insertion"
@@ -145,9 +145,9 @@ def test_a_directory_that_is_made_anew_is_watched_again(root: Path) -> None:
         running.settles()
         (root / "net.d").rename(root / "old")
         (root / "net.d").mkdir()
-        (root / "net.d/10-calico.conflist").write_bytes(examples.CALICO)
+        (root / "net.d/10-calico.conflist").write_bytes(network_files.CALICO)
         assert becomes(lambda: _is_in(root))
-        (root / "net.d/10-calico.conflist").write_bytes(examples.CALICO)
+        (root / "net.d/10-calico.conflist").write_bytes(network_files.CALICO)
         assert becomes(lambda: _is_in(root))
 
 
@@ -155,7 +155,7 @@ def test_two_agents_that_want_the_same_leave_each_other_alone(root: Path) -> Non
     with Running(root) as one, Running(root) as other:
         for running in (one, other):
             running.settles()
-        (root / "net.d/05-cilium.conflist").write_bytes(examples.FLANNEL)
+        (root / "net.d/05-cilium.conflist").write_bytes(network_files.FLANNEL)
         assert becomes(lambda: _is_in(root), _AT_ONCE_S)
         assert becomes(lambda: one.agent.insertions + other.agent.insertions == 1)
         time.sleep(0.5)
@@ -169,7 +169,7 @@ def test_a_fight_is_slowed_down_and_told(root: Path) -> None:
     def rewrite() -> None:
         while not end.wait(0.02):
             if b"interceptor" in path.read_bytes():
-                path.with_suffix(".tmp").write_bytes(examples.CILIUM)
+                path.with_suffix(".tmp").write_bytes(network_files.CILIUM)
                 path.with_suffix(".tmp").rename(path)
 
     other = threading.Thread(target=rewrite)
@@ -226,14 +226,14 @@ def test_fail_closed_follows_the_other_file_and_is_ready_only_when_it_does(root:
     with Running(root, fail_closed=True) as running:
         running.settles()
         assert ready.exists()
-        assert path.read_bytes() == examples.CILIUM
-        path.write_bytes(examples.FLANNEL)
+        assert path.read_bytes() == network_files.CILIUM
+        path.write_bytes(network_files.FLANNEL)
         assert becomes(lambda: "portmap" in loader.types(root / "net.d"), _AT_ONCE_S)
         assert _is_in(root)
         path.unlink()
         assert becomes(lambda: not ready.exists(), _AT_ONCE_S)
         assert _is_in(root), "no pod starts without it meanwhile"
-        path.write_bytes(examples.CALICO)
+        path.write_bytes(network_files.CALICO)
         assert becomes(ready.exists, _AT_ONCE_S)
         assert loader.types(root / "net.d")[0] == "calico"
         ready.unlink()

@@ -17,7 +17,7 @@ import pytest
 from interceptor import node
 from interceptor.cli.main import run
 from interceptor.cni.netconf import PluginConf
-from tests.cni import examples, loader, stand_in
+from tests.lab import loader, network_files, stand_in
 from tests.lab.waiting import becomes
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Host:
         self.root, self.net = root, root / "etc/cni/net.d"
         self.net.mkdir(parents=True)
         self.file = self.net / "10-calico.conflist"
-        self.file.write_bytes(examples.CALICO)
+        self.file.write_bytes(network_files.CALICO)
         self._capsys = capsys
 
     def cni(self, *argv: str) -> tuple[int, str, str]:
@@ -70,7 +70,7 @@ def test_install_status_uninstall(host: Host) -> None:
     for said in ("removed: interceptor-cni", "nothing of ours on this node"):
         code, out, _ = host.cni("uninstall")
         assert (code, out) == (0, f"{said}\n")
-    assert host.file.read_bytes() == examples.CALICO
+    assert host.file.read_bytes() == network_files.CALICO
 
 
 def test_the_entry_says_what_was_asked_for(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +122,9 @@ def test_a_kubeconfig_goes_where_the_node_sees_it_and_goes_with_the_entry(
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
     assert host.cni(*flags, "--service-account-dir", str(host.root / "none"))[0] == 4
-    assert host.file.read_bytes() == examples.CALICO, "nothing calls a plugin that cannot look up"
+    assert host.file.read_bytes() == network_files.CALICO, (
+        "nothing calls a plugin that cannot look up"
+    )
     assert host.cni(*flags, "--service-account-dir", str(account))[0] == 0
     assert host.entry() == {"lookup": {"kubeconfig": path, "timeout": 2.5}}
     assert msgspec.convert(host.entry(), PluginConf).lookup
@@ -159,7 +161,7 @@ def test_what_makes_no_sense_is_refused(
     assert done[0] == code
     assert what in done[2]
     assert re.fullmatch(r"error: .+\nhint: .+\n", done[2])
-    assert host.file.read_bytes() == examples.CALICO
+    assert host.file.read_bytes() == network_files.CALICO
 
 
 @pytest.mark.parametrize(
@@ -170,7 +172,7 @@ def test_wrong_settings_are_refused_here_and_not_in_every_pod(host: Host, line: 
     code, _, err = host.cni("install", "--settings", str(host.root / "settings.yaml"))
     assert code == 2
     assert line.partition(":")[0] in err
-    assert host.file.read_bytes() == examples.CALICO
+    assert host.file.read_bytes() == network_files.CALICO
 
 
 def test_an_unknown_variable_is_refused(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +187,7 @@ def test_status_finds_what_is_wrong(host: Host) -> None:
     host.cni("install", "--fail-closed")
     (host.root / "run/interceptor/ready").unlink()
     (host.root / "opt/cni/bin/interceptor-cni").write_bytes(b"")
-    host.file.write_bytes(examples.FLANNEL)
+    host.file.write_bytes(network_files.FLANNEL)
     code, out, _ = host.cni("status", "--listen", "off")
     assert code == 3
     assert out.splitlines() == [
@@ -196,7 +198,7 @@ def test_status_finds_what_is_wrong(host: Host) -> None:
     ]
     host.cni("uninstall")
     host.cni("install")
-    (host.net / "00-first.conflist").write_bytes(examples.CILIUM)
+    (host.net / "00-first.conflist").write_bytes(network_files.CILIUM)
     (host.net / "00-broken.conflist").write_bytes(b"{")
     code, out, err = host.cni("status", "--listen", "off")
     assert code == 3
@@ -208,7 +210,7 @@ def test_status_finds_what_is_wrong(host: Host) -> None:
 def test_a_directory_that_cannot_be_written_is_named(host: Host) -> None:
     script = f'mount --bind {host.net} {host.net} && mount -o remount,bind,ro {host.net} && "$@"'
     argv = ["unshare", "--mount", "/bin/sh", "-c", script, "sh", sys.executable]
-    argv += ["-m", "tests.cni.stand_in", "cni", "install", "--host-root", str(host.root)]
+    argv += ["-m", "tests.lab.stand_in", "cni", "install", "--host-root", str(host.root)]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 4
     assert "10-calico.conflist" in done.stderr
@@ -230,7 +232,7 @@ def started(host: Host) -> Iterator[tuple[subprocess.Popen[str], int]]:
     argv = ("--watch", "--listen", "127.0.0.1:0", "--interval", "1", "--output", "json")
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "tests.cni.stand_in", "cni", "install", *argv),
+            *(sys.executable, "-m", "tests.lab.stand_in", "cni", "install", *argv),
             *("--host-root", str(host.root)),
         ],
         stdout=subprocess.PIPE,
@@ -264,7 +266,7 @@ def test_the_agent_answers_and_ends_in_order(
     code, out, _ = host.cni("status", "--listen", f"127.0.0.1:{port}")
     assert code == 3
     assert "the agent says" in out
-    host.file.write_bytes(examples.CALICO)
+    host.file.write_bytes(network_files.CALICO)
     assert becomes(lambda: _get(port, "/healthz")[0] == 200)
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=10)
@@ -276,7 +278,7 @@ def test_the_agent_answers_and_ends_in_order(
 def test_an_agent_can_clean_up_when_it_ends(host: Host) -> None:
     argv = ("--watch", "--listen", "off", "--remove-on-exit", "--host-root", str(host.root))
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.cni.stand_in", "cni", "install", *argv],
+        [sys.executable, "-m", "tests.lab.stand_in", "cni", "install", *argv],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -288,7 +290,7 @@ def test_an_agent_can_clean_up_when_it_ends(host: Host) -> None:
     finally:
         process.kill()
         process.communicate()
-    assert host.file.read_bytes() == examples.CALICO
+    assert host.file.read_bytes() == network_files.CALICO
     assert os.listdir(host.root / "opt/cni/bin") == []
 
 

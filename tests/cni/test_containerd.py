@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab import image
-from tests.lab.cni import ANNOTATIONS, PROGRAM
 from tests.lab.containerd import Containerd, containerd
 from tests.lab.cri import Cri, CriError, Sandbox
 from tests.lab.node import APP_PORT, FAR, Node, node, proxied
 from tests.lab.paths import done_well
+from tests.lab.plugin import ANNOTATIONS, PLUGIN
 from tests.lab.traffic import connect, recorder
 
 if TYPE_CHECKING:
@@ -239,7 +239,7 @@ def test_del_needs_no_namespace_and_no_result(ground: Ground, prev_result: bool)
         conf["prevResult"] = {"cniVersion": "1.0.0", "ips": [], "dns": {}}
     for _ in range(3):
         done = subprocess.run(
-            [PROGRAM],
+            [PLUGIN],
             input=json.dumps(conf),
             capture_output=True,
             text=True,

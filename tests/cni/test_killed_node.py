@@ -16,7 +16,7 @@ import pytest
 from interceptor.node.installation import Installation, Options
 from interceptor.node.splice import SAVED
 from interceptor.system.deadline import Deadline
-from tests.cni import examples, loader, stand_in
+from tests.lab import loader, network_files, stand_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,19 +49,19 @@ _STORIES = (
     Story(
         "list",
         "10-calico.conflist",
-        examples.CALICO,
+        network_files.CALICO,
         (_INSTALL, _REINSTALL, _UNINSTALL, _FAIL_CLOSED, _INSTALL, _FAIL_CLOSED, _UNINSTALL),
     ),
     Story(
         "single",
         "100-crio-bridge.conf",
-        examples.BRIDGE,
+        network_files.BRIDGE,
         (_INSTALL, _UNINSTALL, _FAIL_CLOSED, _INSTALL, _UNINSTALL),
     ),
     Story(
         "never-without",
         "100-crio-bridge.json",
-        examples.BRIDGE,
+        network_files.BRIDGE,
         (_INSTALL, _FAIL_CLOSED, _REINSTALL, _FAIL_CLOSED),
     ),
 )
@@ -164,7 +164,7 @@ def test_a_pod_can_start_at_any_time_and_the_next_run_converges(
 
 def _is_as_wanted(node: Node, step: _Step) -> None:
     names = set(os.listdir(node.conf))
-    file, types = node.story.file, examples.types(node.story.content)
+    file, types = node.story.file, network_files.types(node.story.content)
     if step is None:
         assert names == {file}
         assert (node.conf / file).read_bytes() == node.story.content

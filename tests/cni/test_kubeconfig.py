@@ -11,8 +11,8 @@ import pytest
 
 from interceptor.cni.lookup import look_up
 from interceptor.cni.netconf import Lookup
-from tests.cni.asking import configure, refusal
 from tests.lab.api_server import fake_api_server, kubeconfig, pod, self_signed
+from tests.lab.asking import configure, refusal
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,6 +12,7 @@ from tests.lab import cni
 from tests.lab.libcni import Libcni, build
 from tests.lab.netns import Namespace, namespaces
 from tests.lab.paths import NFTABLES, RulePath, done_well, dump
+from tests.lab.plugin import ANNOTATIONS
 from tests.lab.traffic import connect, recorder
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.root
 
 _CONTAINER = "0123456789abcdef"
-_ANNOTATIONS = {cni.ANNOTATIONS: {"interceptor.dev/inject": "true"}}
+_ANNOTATIONS = {ANNOTATIONS: {"interceptor.dev/inject": "true"}}
 _FIRST, _LAST = "SSH, tunnel, health and telemetry ports", "inbound ports that are captured"
 """What the two rules of the chain for inbound connections are for."""
 

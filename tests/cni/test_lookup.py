@@ -16,7 +16,6 @@ from interceptor.cni.lookup import look_up, looked_up
 from interceptor.cni.netconf import Lookup
 from interceptor.cni.pod import Pod
 from interceptor.errors import ConfigError, HostError, UnreachableError
-from tests.cni.asking import configure, refusal
 from tests.lab.api_server import (
     FakeApiServer,
     Reply,
@@ -25,6 +24,7 @@ from tests.lab.api_server import (
     self_signed,
     status,
 )
+from tests.lab.asking import configure, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

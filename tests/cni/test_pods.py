@@ -2,63 +2,30 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from interceptor.cni.netconf import PluginConf
-from interceptor.node.pods import Condition, Found, Node, Survey
+from interceptor.node.pods import Condition
 from tests.lab.netns import namespaces
+from tests.lab.node_pods import MESHED, NodePods
 from tests.lab.paths import dump, interceptor
-from tests.lab.plugin import Network
-from tests.lab.remembered import remember
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.lab.netns import Namespace
 
 pytestmark = pytest.mark.root
 
-MESHED = {"interceptor.dev/inject": "true"}
-
-
-class Lab:
-    """A node with two pods, and what a runtime remembers of them."""
-
-    def __init__(self, directory: Path, pods: tuple[Namespace, ...]) -> None:
-        self.pods = pods
-        self.mounts = directory / "netns"
-        self.cache = directory / "cache"
-        self.network = Network(directory / "state", selector=["interceptor.dev/inject=true"])
-        self.mounts.mkdir()
-        (self.cache / "results").mkdir(parents=True)
-        for pod in pods:
-            (self.mounts / pod.name).symlink_to(pod.path)
-
-    def remember(self, pod: Namespace, annotations: object, **more: Any) -> Path:
-        """Write what libcni writes after an ADD."""
-        return remember(self.cache, pod.path, pod.name, annotations, **more)
-
-    def survey(self, *, repair: bool = False, **own: Any) -> dict[str, Found]:
-        plugin = PluginConf(**{
-            "state_dir": str(self.network.state),
-            "selector": ("interceptor.dev/inject=true",),
-            **own,
-        })  # fmt: skip
-        node = Node(plugin, "net", (str(self.mounts),), str(self.cache))
-        return {os.path.basename(f.netns): f for f in Survey(node, repair=repair).found()}
-
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
+def lab(tmp_path: Path) -> Iterator[NodePods]:
     with namespaces("pod", "pod") as pods:
-        yield Lab(tmp_path, tuple(pods))
+        yield NodePods(tmp_path, tuple(pods))
 
 
-def test_what_add_made_is_intercepted_and_what_nobody_knows_is_unknown(lab: Lab) -> None:
+def test_what_add_made_is_intercepted_and_what_nobody_knows_is_unknown(lab: NodePods) -> None:
     one, other = lab.pods
     lab.network.add(one.path, annotations=MESHED)
     found = lab.survey()
@@ -67,7 +34,7 @@ def test_what_add_made_is_intercepted_and_what_nobody_knows_is_unknown(lab: Lab)
     assert found[other.name].condition is Condition.UNKNOWN
 
 
-def test_drift_is_reported_and_mended_when_asked(lab: Lab) -> None:
+def test_drift_is_reported_and_mended_when_asked(lab: NodePods) -> None:
     one, _ = lab.pods
     lab.network.add(one.path, annotations={**MESHED, "interceptor.dev/inbound-port": "16006"})
     meant = dump(one)
@@ -83,7 +50,7 @@ def test_drift_is_reported_and_mended_when_asked(lab: Lab) -> None:
         assert lab.survey()[one.name].condition is Condition.INTERCEPTED
 
 
-def test_a_pod_the_plugin_was_not_asked_about_is_found_and_mended(lab: Lab) -> None:
+def test_a_pod_the_plugin_was_not_asked_about_is_found_and_mended(lab: NodePods) -> None:
     one, other = lab.pods
     lab.remember(one, {**MESHED, "interceptor.dev/inbound-port": "16006"})
     lab.remember(other, {"kubernetes.io/config.seen": "x"})
@@ -106,7 +73,7 @@ def test_a_pod_the_plugin_was_not_asked_about_is_found_and_mended(lab: Lab) -> N
     assert dump(one) == before[0]
 
 
-def test_rules_of_an_init_container_are_not_touched(lab: Lab) -> None:
+def test_rules_of_an_init_container_are_not_touched(lab: NodePods) -> None:
     one, _ = lab.pods
     interceptor("install", "--inbound-port", "17006", namespace=one)
     before = dump(one)
@@ -116,7 +83,7 @@ def test_rules_of_an_init_container_are_not_touched(lab: Lab) -> None:
     assert dump(one) == before
 
 
-def test_the_hosts_namespace_is_never_looked_at(lab: Lab) -> None:
+def test_the_hosts_namespace_is_never_looked_at(lab: NodePods) -> None:
     # As a pod of the host's network would look whose runtime asked CNI after all.
     (lab.mounts / "host").symlink_to("/proc/self/ns/net")
     cached = lab.remember(lab.pods[0], MESHED)
@@ -125,7 +92,7 @@ def test_the_hosts_namespace_is_never_looked_at(lab: Lab) -> None:
     assert set(found) == {pod.name for pod in lab.pods}
 
 
-def test_what_is_no_namespace_is_unknown(lab: Lab) -> None:
+def test_what_is_no_namespace_is_unknown(lab: NodePods) -> None:
     (lab.mounts / "file").write_text("")
     (lab.mounts / "gone").symlink_to("/run/netns/iv-there-is-none")
     cached = lab.remember(lab.pods[0], MESHED)
@@ -135,7 +102,7 @@ def test_what_is_no_namespace_is_unknown(lab: Lab) -> None:
     assert not found["file"].repaired
 
 
-def test_a_wrong_annotation_is_told(lab: Lab) -> None:
+def test_a_wrong_annotation_is_told(lab: NodePods) -> None:
     one, other = lab.pods
     lab.remember(one, {**MESHED, "interceptor.dev/mode": "tprox"})
     lab.remember(other, None)
@@ -145,7 +112,7 @@ def test_a_wrong_annotation_is_told(lab: Lab) -> None:
     assert "passes no pod annotations" in found[other.name].why
 
 
-def test_a_pod_of_two_networks_is_known_by_the_plugins(lab: Lab) -> None:
+def test_a_pod_of_two_networks_is_known_by_the_plugins(lab: NodePods) -> None:
     one, _ = lab.pods
     lab.remember(one, {"a": "b"}, networkName="a-first", containerId="c")
     lab.remember(one, MESHED, containerId="c")
@@ -153,14 +120,14 @@ def test_a_pod_of_two_networks_is_known_by_the_plugins(lab: Lab) -> None:
     assert lab.survey()[one.name].condition is Condition.MISSED
 
 
-def test_what_a_runtime_writes_otherwise_is_passed_over(lab: Lab) -> None:
+def test_what_a_runtime_writes_otherwise_is_passed_over(lab: NodePods) -> None:
     for name, text in (("a", "{"), ("b", "[]"), ("c", '{"kind": "v9"}'), ("d", "")):
         (lab.cache / "results" / name).write_text(text)
     lab.remember(lab.pods[0], MESHED)
     assert lab.survey()[lab.pods[0].name].condition is Condition.MISSED
 
 
-def test_one_that_cannot_be_mended_says_why_and_the_others_are(lab: Lab) -> None:
+def test_one_that_cannot_be_mended_says_why_and_the_others_are(lab: NodePods) -> None:
     one, other = lab.pods
     for pod in lab.pods:
         lab.remember(pod, MESHED)

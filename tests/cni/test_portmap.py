@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from tests.lab.cni import PROGRAM, REFERENCE
+from tests.lab.cni import REFERENCE
 from tests.lab.netns import namespaces
+from tests.lab.plugin import PLUGIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -70,7 +71,7 @@ class Ground:
 
     def call(
         self,
-        program: Path,
+        program: str | Path,
         verb: str | None,
         environment: Mapping[str, str | None] = {},
         conf: Mapping[str, Any] | str = {},
@@ -104,9 +105,9 @@ class Ground:
     ) -> tuple[Answered, Answered]:
         """Run portmap and ours, and take away what ours did."""
         theirs = self.call(_PORTMAP, verb, environment, conf)
-        ours = self.call(PROGRAM, verb, environment, conf)
+        ours = self.call(PLUGIN, verb, environment, conf)
         if verb == "ADD" and ours.status == 0:
-            assert self.call(PROGRAM, "DEL", environment).status == 0
+            assert self.call(PLUGIN, "DEL", environment).status == 0
         return theirs, ours
 
 

@@ -13,8 +13,8 @@ from interceptor.node.entry import Entry
 from interceptor.node.metrics import POD_STATES, Metrics
 from interceptor.node.pods import Condition
 from interceptor.node.rounds import Rounds
-from tests.cni.test_pods import MESHED, Lab
 from tests.lab.netns import namespaces
+from tests.lab.node_pods import MESHED, NodePods
 from tests.lab.paths import dump, interceptor
 from tests.lab.waiting import becomes
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.root
 class Node:
     """A node below a directory, with two pods and an entry of ours."""
 
-    def __init__(self, root: Path, lab: Lab) -> None:
+    def __init__(self, root: Path, lab: NodePods) -> None:
         self.lab = lab
         self.conf = root / "net.d"
         self.conf.mkdir()
@@ -48,7 +48,7 @@ class Node:
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Node]:
     with namespaces("pod", "pod") as pods:
-        yield Node(tmp_path, Lab(tmp_path, tuple(pods)))
+        yield Node(tmp_path, NodePods(tmp_path, tuple(pods)))
 
 
 def metric(metrics: Metrics, name: str) -> float:

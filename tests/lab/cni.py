@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
+from tests.lab.plugin import ANNOTATIONS, PLUGIN
+
 REFERENCE = Path("/usr/lib/cni")
 """Where Debian has the plugins of the CNI project."""
-PROGRAM = Path(sys.executable).with_name("interceptor-cni")
-
-ANNOTATIONS = "io.kubernetes.cri.pod-annotations"
 
 
-def plugins(directory: Path, program: Path = PROGRAM) -> Path:
+def plugins(directory: Path, program: str = PLUGIN) -> Path:
     """Make a directory with the reference plugins and ours."""
     directory.mkdir()
     for plugin in REFERENCE.iterdir():

@@ -9,13 +9,14 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from interceptor.node.bundle import lay
-from interceptor.node.netconf import PLUGIN
+from interceptor.node.network_list import PLUGIN
 from interceptor.system.deadline import Deadline
 from tests.lab import cni, image
 from tests.lab.containerd import Containerd, containerd
 from tests.lab.kubernetes.control_plane import ControlPlane, control_plane
 from tests.lab.kubernetes.kubelet import NODE, Kubelet, default_cgroup, kubelet
 from tests.lab.netns import Namespace, cable, namespaces
+from tests.lab.plugin import ANNOTATIONS
 from tests.lab.traffic import connect, recorder
 from tests.lab.waiting import becomes
 
@@ -83,7 +84,7 @@ class Cluster:
         """Write the CNI configuration, with the runtime passing annotations or not."""
         entry = cni.entry(state_dir=str(self.state), log_file=str(self.log), **settings)
         if not annotations:
-            del entry["capabilities"][cni.ANNOTATIONS]
+            del entry["capabilities"][ANNOTATIONS]
         conf = cni.conflist(self.directory, entry)
         cni.write(self.directory / "net.d" / "mesh.conflist", conf)
 

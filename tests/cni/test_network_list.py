@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from interceptor.node import netconf
-from tests.cni import examples
+from interceptor.node import network_list
+from tests.lab import network_files
 
 _ENTRY = b'{"type": "interceptor-cni", "interceptor": {}}'
 _OTHER = b'{"type": "interceptor-cni", "interceptor": {"selector": ["*"]}}'
 
-_VALID = {**examples.LISTS, **examples.SINGLES}
+_VALID = {**network_files.LISTS, **network_files.SINGLES}
 
 _READ: dict[str, tuple[str, bytes, bool]] = {
     **{name: (name, content, True) for name, content in _VALID.items()},
@@ -26,7 +26,7 @@ _READ: dict[str, tuple[str, bytes, bool]] = {
     "conf-as-list": ("a.conflist", b'{"name":"n","type":"t"}', False),
     "empty": ("a.conflist", b"", False),
     "no-json": ("a.conf", b"name: n\n", False),
-    "half": ("10-calico.conflist", examples.CALICO[:100], False),
+    "half": ("10-calico.conflist", network_files.CALICO[:100], False),
     "comma": ("a.conf", b'{"name":"n","type":"t",}', False),
     "bom": ("a.conf", b'\xef\xbb\xbf{"name":"n","type":"t"}', False),
     "trailing": ("a.conf", b'{"name":"n","type":"t"}{}', False),
@@ -58,7 +58,7 @@ _READ: dict[str, tuple[str, bytes, bool]] = {
 
 def _verdict(name: str, content: bytes) -> str:
     try:
-        network = netconf.read(name, content)
+        network = network_list.read(name, content)
     except ValueError:
         return "refused"
     return f"{network.name}:{','.join(network.types)}"
@@ -87,7 +87,7 @@ def test_libcni_takes_what_we_take(tmp_path: Path) -> None:
     for case, (name, content, _) in _READ.items():
         spliced = [(name, content)]
         if _verdict(name, content) != "refused":
-            made = netconf.read(name, content).with_ours(_ENTRY).encode()
+            made = network_list.read(name, content).with_ours(_ENTRY).encode()
             spliced.append((f"{name}.conflist", made))
         for number, (one, text) in enumerate(spliced):
             path = tmp_path / f"{case}-{number}" / one
@@ -101,12 +101,12 @@ def test_libcni_takes_what_we_take(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", _VALID)
 def test_our_entry_comes_last_and_the_rest_stays(name: str) -> None:
-    network = netconf.read(name, _VALID[name])
+    network = network_list.read(name, _VALID[name])
     made = network.with_ours(_ENTRY)
-    assert made.types == (*examples.types(_VALID[name]), "interceptor-cni")
+    assert made.types == (*network_files.types(_VALID[name]), "interceptor-cni")
     written = json.loads(made.encode())
     before = json.loads(_VALID[name])
-    if name in examples.LISTS:
+    if name in network_files.LISTS:
         assert list(written) == list(before)
         assert written == {**before, "plugins": [*before["plugins"], json.loads(_ENTRY)]}
     else:
@@ -115,7 +115,7 @@ def test_our_entry_comes_last_and_the_rest_stays(name: str) -> None:
         assert (written["name"], written["cniVersion"]) == (before["name"], before["cniVersion"])
         assert b"1.50" in made.encode()
         assert b"123456789012345678901234567890" in made.encode()
-    again = netconf.read("a.conflist", made.encode())
+    again = network_list.read("a.conflist", made.encode())
     assert again.means(made)
     assert again.without_ours().means(network)
 
@@ -123,7 +123,7 @@ def test_our_entry_comes_last_and_the_rest_stays(name: str) -> None:
 def test_older_entries_of_ours_make_room() -> None:
     plugins = b",".join([_OTHER, b'{"type":"a"}', _ENTRY, b'{"type":"b"}', _OTHER])
     content = b'{"name":"n","cniVersion":"1.0.0","plugins":[' + plugins + b"]}"
-    network = netconf.read("a.conflist", content)
+    network = network_list.read("a.conflist", content)
     assert len(network.ours) == 3
     made = network.with_ours(_ENTRY)
     assert made.types == ("a", "b", "interceptor-cni")
@@ -131,14 +131,14 @@ def test_older_entries_of_ours_make_room() -> None:
 
 
 def test_a_single_one_of_no_version_becomes_a_list_of_the_oldest() -> None:
-    network = netconf.read("a.conf", b'{"name":"n","type":"t"}')
+    network = network_list.read("a.conf", b'{"name":"n","type":"t"}')
     assert network.version == "0.3.1"
 
 
 def test_a_fault_says_what_is_wrong() -> None:
     with pytest.raises(ValueError, match="its plugin 2 has no type"):
-        netconf.read("a.conflist", b'{"name":"n","plugins":[{"type":"t"},{}]}')
+        network_list.read("a.conflist", b'{"name":"n","plugins":[{"type":"t"},{}]}')
     with pytest.raises(ValueError, match="no JSON"):
-        netconf.read("a.conf", b"{")
+        network_list.read("a.conf", b"{")
     with pytest.raises(ValueError, match="no JSON"):
-        netconf.read("a.conf", b"[" * 100_000)
+        network_list.read("a.conf", b"[" * 100_000)

@@ -1,6 +1,6 @@
 """A bundle of one file, in the place of the real one, which is large.
 
-As a program it is ``interceptor`` with that bundle: ``python -m tests.cni.stand_in cni install``.
+As a program it is ``interceptor`` with that bundle: ``python -m tests.lab.stand_in cni install``.
 """
 
 from __future__ import annotations

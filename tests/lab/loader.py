@@ -1,6 +1,6 @@
 """What a container runtime sees in a directory of network configurations.
 
-Written without the code under test; ``test_netconf`` holds both against libcni itself.
+Written without the code under test; ``test_network_list`` holds both against libcni itself.
 """
 
 from __future__ import annotations

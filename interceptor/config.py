@@ -39,6 +39,7 @@ class BackendChoice(StrEnum):
     AUTO = "auto"
     IPTABLES = "iptables"
     NFTABLES = "nftables"
+    EBPF = "ebpf"
 
 
 class VariantChoice(StrEnum):

@@ -137,15 +137,14 @@ def _made(text: str) -> tuple[str, ...]:
 
 
 def without_record(ruleset: Ruleset) -> Ruleset:
-    """Give the tables without the record's chain."""
-    return Ruleset(
-        tuple(
-            msgspec.structs.replace(
-                table, chains=tuple(c for c in table.chains if c.name not in RECORD_CHAINS)
-            )
-            for table in ruleset.tables
+    """Give the tables without the record's chain, and all else as it is."""
+    tables = tuple(
+        msgspec.structs.replace(
+            table, chains=tuple(c for c in table.chains if c.name not in RECORD_CHAINS)
         )
+        for table in ruleset.tables
     )
+    return msgspec.structs.replace(ruleset, tables=tables)
 
 
 def _wrapped(line: str) -> Iterator[str]:

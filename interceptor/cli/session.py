@@ -54,7 +54,12 @@ class Session:
         ):
             if not locked:
                 self.printer.talk("somebody holds this namespace's lock; looking without it")
-            yield Site(self.deadline, legacy_lock=legacy_lock, in_process=shared)
+            yield Site(
+                self.deadline,
+                legacy_lock=legacy_lock,
+                in_process=shared,
+                is_own=not elsewhere,
+            )
 
     def enter_namespace(self) -> None:
         """Go where ``--netns`` says."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from interceptor.model.matches import Match
+    from interceptor.model.pod_config import SocketPolicy
     from interceptor.model.routing import Routing
     from interceptor.names import ChainType, Family, Hook
 
@@ -89,10 +90,14 @@ class Table(msgspec.Struct, frozen=True):
 
 
 class Ruleset(msgspec.Struct, frozen=True):
-    """Tables in the order they are written, and what else packets need to get there."""
+    """Tables in the order they are written, and what else packets need to get there.
+
+    ``sockets`` is the same policy for programs at sockets, ``None`` where nobody asks for it.
+    """
 
     tables: tuple[Table, ...] = ()
     routing: tuple[Routing, ...] = ()
+    sockets: SocketPolicy | None = None
 
     def table(self, family: Family, name: str) -> Table | None:
         """Give the table of that family and name."""

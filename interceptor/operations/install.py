@@ -13,6 +13,7 @@ from interceptor.backends.overtake import overtaking
 from interceptor.backends.shadow import fingerprint
 from interceptor.errors import HostError, UnprovenError
 from interceptor.model import Ruleset
+from interceptor.operations.select import EBPF
 from interceptor.operations.site import check_families
 from interceptor.operations.transaction import Change, apply
 from interceptor.record import Record, without_record
@@ -84,10 +85,16 @@ def install(
     said = config.with_accounts(here.users, here.groups)
     record = Record(__version__, recorded_settings(said, sheet_layer(sheet).values))
     names = site.preferences(config)
+    if EBPF in names and here.pod is None:
+        # Nobody asked for it by name, and it is what holds our policy.
+        here = msgspec.structs.replace(here, pod=host.pod(config))
+        ruleset = build(sheet, config, here)
     site.refuse_hidden()
     errors: list[HostError] = []
     for name in names:
         try:
+            if name == EBPF:
+                site.refuse_own()
             warning = check_families(site.backend(name), family)
             main, removals = _changes(site, sheet, name, ruleset, record, anew=anew)
             if not config.unproven and main.steps():
@@ -129,6 +136,11 @@ def _refuse_unproven(
     from interceptor.operations.intended import intent_of
 
     lowered, language = without_record(change.wanted.ruleset), change.backend.name.split("-")[0]
+    if policy.sockets is not None:
+        # Programs are what they are; what is proven is the policy, as rules of the same sheet.
+        from interceptor.render.nftables import lower
+
+        lowered, language = lower(policy, sheet.dialect), "nftables"
     rules = Rules(lowered, family_of(config, here).members, language, policy=policy)
     violations = prove(rules, intent_of(config, sheet, here))
     if violations:

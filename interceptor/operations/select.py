@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 NFTABLES, IPTABLES_NFT, IPTABLES_LEGACY = "nftables", "iptables-nft", "iptables-legacy"
+EBPF = "ebpf"
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -43,6 +44,9 @@ def preferences(
         HostError: nothing that was asked for can be used here, and why.
     """
     candidates = _candidates(backend, variant)
+    if backend is BackendChoice.AUTO and seen[EBPF].holds_ours:
+        # It is kept, and else only taken when it is asked for: it is the node's, not the pod's.
+        candidates.append(EBPF)
     usable = [name for name in candidates if seen[name].error is None]
     if not usable:
         raise unusable(candidates, seen)
@@ -62,6 +66,8 @@ def _candidates(backend: BackendChoice, variant: VariantChoice) -> list[str]:
     match backend:
         case BackendChoice.NFTABLES:
             return [NFTABLES]
+        case BackendChoice.EBPF:
+            return [EBPF]
         case BackendChoice.IPTABLES:
             return iptables
         case BackendChoice.AUTO:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from interceptor.backends.ebpf import PIN_ROOT
 from interceptor.dialect import OURS, PASSTHROUGH_IP6, is_istios
 from interceptor.errors import HostError
 from interceptor.model import Ruleset, TProxy
 from interceptor.names import Family
 from interceptor.operations.select import (
+    EBPF,
     IPTABLES_LEGACY,
     IPTABLES_NFT,
     NFTABLES,
@@ -44,14 +47,21 @@ class Site:
         deadline: for every look.
         legacy_lock: a file for iptables-legacy to lock, see ``lock.private_xtables_lock``.
         in_process: ask libiptc about iptables-legacy, see ``libiptc``.
+        is_own: whether it is the one this program was started in.
     """
 
     def __init__(
-        self, deadline: Deadline, *, legacy_lock: str | None = None, in_process: bool = False
+        self,
+        deadline: Deadline,
+        *,
+        legacy_lock: str | None = None,
+        in_process: bool = False,
+        is_own: bool = False,
     ) -> None:
         self._deadline = deadline
         self._legacy_lock = legacy_lock
         self._in_process = in_process
+        self._is_own = is_own
         self._observed: dict[str, Ruleset] = {}
         self._backends: dict[str, Backend] = {}
 
@@ -66,6 +76,10 @@ class Site:
             from interceptor.backends.nftables import NftablesBackend
 
             return NftablesBackend(OURS)
+        if name == EBPF:
+            from interceptor.backends.ebpf.backend import EbpfBackend
+
+            return EbpfBackend()
         from interceptor.backends.iptables import IptablesBackend
 
         if name == IPTABLES_NFT:
@@ -146,7 +160,18 @@ class Site:
             InterceptorError: a language that is there cannot be read. It may hold rules of ours,
                 so going on without it would be going on blind.
         """
-        return {name: self._look(name) for name in (NFTABLES, IPTABLES_NFT, IPTABLES_LEGACY)}
+        rules = {name: self._look(name) for name in (NFTABLES, IPTABLES_NFT, IPTABLES_LEGACY)}
+        return {**rules, EBPF: self._look_at_sockets()}
+
+    def _look_at_sockets(self) -> Seen:
+        """Look whether programs at sockets hold a policy for this namespace."""
+        if not os.path.isdir(PIN_ROOT):
+            return Seen()
+        try:
+            observed = self.observed(EBPF)
+        except HostError as error:
+            return Seen(error)
+        return Seen(holds_rules=bool(observed.sockets), holds_ours=bool(observed.sockets))
 
     def _look(self, name: str) -> Seen:
         # Not known yet, which is not the same as none.
@@ -236,6 +261,18 @@ class Site:
         """
         for error in self.hidden().values():
             raise error
+
+    def refuse_own(self) -> None:
+        """Refuse to enrol the namespace this program was started in: it may be the node's.
+
+        Raises:
+            HostError: it is that.
+        """
+        if self._is_own:
+            raise HostError(
+                "the eBPF backend is the node's: it intercepts a namespace it is told of",
+                hint="give the pod's namespace with --netns, or choose --backend nftables",
+            )
 
     def unseen(self) -> tuple[str, ...]:
         """Say which languages could not be looked at, and why."""

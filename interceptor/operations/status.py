@@ -11,6 +11,7 @@ from interceptor.backends.drift import Finding, Kind
 from interceptor.backends.overtake import overtaking
 from interceptor.backends.shadow import fingerprint
 from interceptor.model import Ruleset
+from interceptor.operations.select import EBPF
 from interceptor.record import without_record
 from interceptor.sheets.build import build, family_of
 from interceptor.system import host
@@ -71,6 +72,8 @@ def status(policy: Policy, site: Site, *, facts: HostFacts | None = None) -> Sta
     name, *others = holders
     backend = site.backend(name)
     here = facts or host.observe(policy.config)
+    if name == EBPF and here.pod is None:
+        here = msgspec.structs.replace(here, pod=host.pod(policy.config))
     ruleset = build(policy.sheet, policy.config, here)
     target = backend.target(ruleset, policy.sheet.dialect)
     findings += [

@@ -35,14 +35,16 @@ from interceptor.names import PRIORITIES, Family, Hook, builtin_type
 from interceptor.parse.words import WordReader, tokenize
 from interceptor.sheets.routing import build_routing
 from interceptor.sheets.vocabulary import Vocabulary
+from interceptor.values import Ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from interceptor.config import Config
     from interceptor.facts import HostFacts
+    from interceptor.model.pod_config import SocketPolicy
     from interceptor.sheets.sheet import Row, Sheet
-    from interceptor.values import Ids, Interfaces, Marks, Networks, Ports
+    from interceptor.values import Ids, Interfaces, Marks, Networks
 
 
 def family_of(config: Config, facts: HostFacts) -> Family:
@@ -75,12 +77,27 @@ def build(sheet: Sheet, config: Config, facts: HostFacts) -> Ruleset:
     ruleset = Ruleset(
         tuple(table for table in tables if table.chains),
         tuple(build_routing(sheet, family, vocabulary)),
+        _sockets(config, facts, vocabulary),
     )
     try:
         ruleset.validate()
     except RulesetError as error:
         raise SheetError(f"{sheet.file}: {error}", hint=error.hint) from None
     return ruleset
+
+
+def _sockets(config: Config, facts: HostFacts, vocabulary: Vocabulary) -> SocketPolicy | None:
+    """Give the same policy for programs at sockets, if somebody asks for it."""
+    if facts.pod is None:
+        return None
+    from interceptor.model.pod_config import SocketPolicy
+    from interceptor.sheets.sockets import pod_config, refuse_unsupported
+
+    refuse_unsupported(config)
+    kept = vocabulary.value("kept_ports")
+    if not isinstance(kept, Ports):
+        raise TypeError(kept)
+    return SocketPolicy(pod_config(config, facts, facts.pod, kept=kept))
 
 
 def _refuse(sheet: Sheet, vocabulary: Vocabulary) -> None:

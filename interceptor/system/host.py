@@ -6,7 +6,7 @@ import os
 from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
-from interceptor.config import DnsCapture
+from interceptor.config import BackendChoice, DnsCapture
 from interceptor.errors import HostError
 from interceptor.facts import HostFacts
 from interceptor.names import LOOPBACK_INTERFACE
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from interceptor.config import Config
+    from interceptor.facts import PodFacts
 
 _ALL_IDS = 2**32 - 1
 """Length of the initial user namespace's id map (user_namespaces(7))."""
@@ -35,7 +36,20 @@ def observe(config: Config, *, resolvers: Networks | None = None) -> HostFacts:
         users=_look_up(config.user_names, users=True),
         groups=_look_up(config.group_names, users=False),
         resolvers=_resolvers(config) if resolvers is None else resolvers,
+        pod=pod(config) if config.backend is BackendChoice.EBPF else None,
     )
+
+
+def pod(config: Config) -> PodFacts:
+    """Give what programs at sockets have to know of the namespace this thread is in."""
+    from interceptor.system.netns import CURRENT
+    from interceptor.system.pod import pod_facts
+
+    here = os.open(CURRENT, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return pod_facts(here, config)
+    finally:
+        os.close(here)
 
 
 def _resolvers(config: Config) -> Networks:

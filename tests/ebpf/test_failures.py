@@ -12,9 +12,9 @@ import pytest
 
 from interceptor.backends.ebpf import layout, loading
 from interceptor.backends.ebpf.layout import State
-from interceptor.backends.ebpf.observe import cookie
 from interceptor.errors import HostError, InterceptorError
 from interceptor.system.libbpf import Map, Object
+from interceptor.system.pod import cookie
 from tests.lab.ebpf import Lab, config_for, new_root
 from tests.lab.pod import FAR, Pod
 from tests.lab.traffic import connect, recorder

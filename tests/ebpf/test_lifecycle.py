@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from interceptor.backends.ebpf import layout, loading
-from interceptor.backends.ebpf.observe import cookie
 from interceptor.system.deadline import Deadline
 from interceptor.system.libbpf import CGROUP_KINDS
+from interceptor.system.pod import cookie
 from tests.lab.ebpf import Lab, config_for, lab_machine, new_root
 from tests.lab.netns import namespaces
 from tests.lab.pod import FAR, POD, Pod

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from interceptor.backends.ebpf.observe import cookie
 from interceptor.backends.ebpf.reasons import REASONS
+from interceptor.system.pod import cookie
 from tests.lab.pod import CLIENT, FAR, POD, PROXY_UID, Pod
 from tests.lab.traffic import Recorder, connect, recorder
 

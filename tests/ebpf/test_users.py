@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from interceptor.backends.ebpf.observe import id_maps
+from interceptor.system.pod import id_maps
 from tests.lab.ebpf import Lab, config_for
 from tests.lab.netns import Namespace
 

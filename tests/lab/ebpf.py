@@ -8,18 +8,19 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
 from interceptor.backends.ebpf.machine import Enabled, Machine
-from interceptor.backends.ebpf.observe import cookie, pod_facts
-from interceptor.backends.ebpf.pod_config import PodConfig, pod_config
 from interceptor.layers import DEFAULTS, Layer, resolve
+from interceptor.sheets.sockets import pod_config
 from interceptor.system import host
 from interceptor.system.bpffs import USUAL
 from interceptor.system.deadline import Deadline
+from interceptor.system.pod import cookie, pod_facts
 from interceptor.values import Ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from interceptor.backends.ebpf.layout import State
+    from interceptor.model.pod_config import PodConfig
     from interceptor.system.libbpf import Map
     from tests.lab.netns import Namespace
 

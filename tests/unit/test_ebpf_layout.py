@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from interceptor.backends.ebpf import layout
-from interceptor.backends.ebpf.pod_config import PodConfig, PodFacts, pod_config
 from interceptor.backends.ebpf.reasons import REASONS, VERDICTS
 from interceptor.errors import ConfigError, HostError
-from interceptor.facts import HostFacts
+from interceptor.facts import HostFacts, PodFacts
 from interceptor.layers import DEFAULTS, Layer, resolve
+from interceptor.sheets.sockets import pod_config
 from interceptor.values import Networks, Ports
 from tests.lab.cases import CASES
+
+if TYPE_CHECKING:
+    from interceptor.model.pod_config import PodConfig
 
 _KEPT = Ports.of(22, 15008, 15020, 15021, 15090)
 _POD = PodFacts(Networks.parse("10.1.0.1,10.1.0.2,fd01::1,::1,::6"), "10.1.0.1", "fd01::1")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from interceptor.backends.ebpf import prefixes
-from interceptor.backends.ebpf.pod_config import MOST_MARKS, PodConfig
 from interceptor.backends.ebpf.prefixes import Facts
 from interceptor.backends.ebpf.reasons import REASONS
+from interceptor.model.pod_config import MOST_MARKS, PodConfig
 from interceptor.values import Ids, Mark, Marks, Network, Networks, Ports, Range
 
 if TYPE_CHECKING:

@@ -15,21 +15,19 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from interceptor.backends.ebpf import layout, loading
+from interceptor.backends.ebpf import PIN_ROOT, layout, loading
 from interceptor.backends.ebpf.listeners import listening, take
-from interceptor.backends.ebpf.observe import cookie as cookie_of
 from interceptor.backends.ebpf.store import MAPS, Store, possible_cpus
 from interceptor.system import bpffs
 from interceptor.system.libbpf import NOEXIST
+from interceptor.system.pod import cookie as cookie_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from interceptor.backends.ebpf.pod_config import PodConfig
     from interceptor.backends.ebpf.tracing import Decision
+    from interceptor.model.pod_config import PodConfig
     from interceptor.system.deadline import Deadline
-
-PIN_ROOT = "/sys/fs/bpf/interceptor"
 
 
 class Enabled(msgspec.Struct, frozen=True):

@@ -8,11 +8,12 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from interceptor.backends.ebpf.pod_config import ALL_IDS, IdMap, PodFacts, source_networks
 from interceptor.errors import HostError
+from interceptor.facts import ALL_IDS, IdMap, PodFacts
 from interceptor.system.addresses import addresses
 from interceptor.system.libbpf import KERNEL_NEEDED
 from interceptor.system.netns import inside
+from interceptor.values import Networks, parse_network
 
 if TYPE_CHECKING:
     from interceptor.config import Config
@@ -55,7 +56,8 @@ def pod_facts(netns: int, config: Config) -> PodFacts:
     if any(getattr(config, key).ids for key in _IDS):
         users, groups = id_maps(netns)
     return PodFacts(
-        own=source_networks(tuple(text.partition("%")[0] for text in own)),
+        # The zone says by which interface; it is no part of the address.
+        own=Networks.of(parse_network(text.partition("%")[0]) for text in own),
         source4=source4,
         source6=source6,
         users=users,

@@ -1,88 +1,25 @@
-"""What is enforced for one pod, as a value: equal values mean the same to every connection."""
+"""The sheet ``sidecar`` for programs at sockets: what settings mean to each connection."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from interceptor.config import DnsCapture, FamilyChoice, Mode
 from interceptor.errors import ConfigError, HostError
+from interceptor.facts import ALL_IDS
+from interceptor.model.pod_config import MOST_MARKS, PodConfig
 from interceptor.names import Family
-from interceptor.values import Ids, Marks, Networks, Ports, Range, merge, parse_network
+from interceptor.values import Ids, Networks, Ports, Range, merge
 
 if TYPE_CHECKING:
     from interceptor.config import Config
-    from interceptor.facts import HostFacts
+    from interceptor.facts import HostFacts, IdMap, PodFacts
 
 _DNS = 53
-MOST_MARKS = 16
-"""policy.h has room for these."""
 
 _LOOPBACK = Networks.parse("127.0.0.0/8,::1/128")
 _IPV6_LOCALHOST = Networks.parse("::1/128")
 _SPECIAL_LOOPBACK = Networks.parse("127.0.0.0/8,::1/128,::6/128")
-
-IdMap = tuple[tuple[int, int, int], ...]
-"""First id inside, first id of the machine, and how many follow (user_namespaces(7))."""
-
-ALL_IDS: IdMap = ((0, 0, 2**32 - 1),)
-
-
-class PodFacts(msgspec.Struct, frozen=True):
-    """What there is of a pod.
-
-    Args:
-        own: its addresses but those of loopback; what it sends to them stays in it.
-        source4: where its connections to the world come from.
-        source6: likewise for IPv6; both ``""`` if it cannot reach the world.
-        users: ids in the user namespace that owns its network namespace. The kernel tells
-            programs ids of the machine; settings and iptables mean those of the pod.
-        groups: likewise.
-    """
-
-    own: Networks = Networks()
-    source4: str = ""
-    source6: str = ""
-    users: IdMap = ALL_IDS
-    groups: IdMap = ALL_IDS
-
-
-class PodConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """The policy of one pod, with the machine's ids and no names.
-
-    ``included`` and ``loopback`` are destinations that are captured outside and inside the pod.
-    ``kept_ports`` are never captured inbound.
-    """
-
-    ipv4: bool
-    ipv6: bool
-    outbound_port: int
-    inbound_port: int
-    dns_port: int
-    inbound_ports: Ports
-    kept_ports: Ports
-    outbound_ports: Ports
-    excluded_ports: Ports
-    included: Networks
-    excluded: Networks
-    localhost: Networks
-    loopback: Networks
-    resolvers: Networks
-    own: Networks
-    proxy_users: Ids
-    proxy_groups: Ids
-    excluded_users: Ids
-    excluded_groups: Ids
-    included_groups: Ids
-    marks: Marks
-    source4: str
-    source6: str
-
-    @property
-    def captures_inbound(self) -> bool:
-        """Whether there is an inbound port that goes to the proxy."""
-        return bool(self.inbound_ports - self.kept_ports)
 
 
 def refuse_unsupported(config: Config) -> None:
@@ -217,11 +154,6 @@ def _refuse_nothing(config: Config, made: PodConfig) -> None:
     }.items():
         if holds:
             raise ConfigError(whys)
-
-
-def source_networks(addresses: tuple[str, ...]) -> Networks:
-    """Make a set of single addresses."""
-    return Networks.of(map(parse_network, addresses))
 
 
 def families(config: PodConfig) -> tuple[Family, ...]:

@@ -37,18 +37,23 @@ _MAPPED = bytes(10) + b"\xff\xff"
 
 @contextmanager
 def acting_as(identity: Identity | None) -> Iterator[None]:
-    """Make and connect sockets as another user and group; a socket keeps its maker's ids."""
-    if identity is None or (identity.uid, identity.gid) == (os.geteuid(), os.getegid()):
+    """Make and connect sockets as another user and group, really and in effect.
+
+    netfilter asks who made a socket in effect, programs at sockets who really connects it.
+    """
+    users, groups = os.getresuid(), os.getresgid()
+    wanted = identity and (identity.uid, identity.uid, identity.gid, identity.gid)
+    if wanted in (None, (*users[:2], *groups[:2])):
         yield
         return
-    uid, gid = os.geteuid(), os.getegid()
+    # The saved ids stay: the way back.
     try:
-        os.setegid(identity.gid)
-        os.seteuid(identity.uid)
+        os.setresgid(identity.gid, identity.gid, groups[1])
+        os.setresuid(identity.uid, identity.uid, users[1])
         yield
     finally:
-        os.seteuid(uid)
-        os.setegid(gid)
+        os.setresuid(*users)
+        os.setresgid(*groups)
 
 
 def set_mark(made: socket.socket, mark: int) -> None:

@@ -57,8 +57,13 @@ class EbpfNode:
         return sorted(int(path.name) for path in there.iterdir()) if there.exists() else []
 
     @property
+    def directory(self) -> Path:
+        """Where the records are."""
+        return Path(self._root + DIRECTORY)
+
+    @property
     def records(self) -> list[int]:
-        there = Path(self._root + DIRECTORY)
+        there = self.directory
         return sorted(int(path.stem) for path in there.iterdir()) if there.exists() else []
 
     @contextmanager

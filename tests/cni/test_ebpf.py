@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from interceptor.node.bundle import sockets
+from interceptor.node.metrics import Metrics
 from interceptor.system.pod import cookie
 from tests.lab.bundle import BareHost, Bundle, new_bundle
 from tests.lab.ebpf_node import EbpfNode, ebpf_node
@@ -218,3 +221,63 @@ def test_twenty_at_once(node: EbpfNode, tmp_path: Path) -> None:
         assert all_of("CHECK") == [0] * 20
         assert all_of("DEL") == [0] * 20
         assert (node.pins.exists(), node.records, network.attachments) == (False, [], [])
+
+
+def decisions(metrics: Metrics) -> dict[tuple[str, str, str, str], float]:
+    """Give what /metrics says of decisions: by namespace, pod, reason and cookie."""
+    families = text_string_to_metric_families(metrics.answer().body.decode())
+    found = {}
+    for family in families:
+        for sample in family.samples:
+            if sample.name == "interceptor_decisions_total":
+                of = sample.labels
+                key = (of["namespace"], of["pod"], of["reason"], of["cookie"])
+                found[key] = sample.value
+    return found
+
+
+def test_decisions_are_counted_for_each_pod(pod: Pod, node: EbpfNode, tmp_path: Path) -> None:
+    network = node.network(tmp_path / "state")
+    metrics = Metrics(str(network.state), str(node.pins))
+    assert b"interceptor_decisions" not in metrics.answer().body
+    network.add(pod.pod.path)
+    with recorder(pod.pod, 15001, 15006):
+        for _ in range(3):
+            connect(pod.pod, FAR[4], 80)
+        connect(pod.client, POD[4], 8080)
+    found = decisions(metrics)
+    assert found["shop", "cart", "network", ""] == 3
+    assert found["shop", "cart", "inbound", ""] >= 1
+    for path in network.state.iterdir():
+        path.unlink()
+    assert decisions(metrics)["", "", "network", str(cookie_of(pod.pod))] == 3
+    with node.machine() as machine:
+        machine.unload(even_if_used=True)
+    assert b"interceptor_decisions" not in metrics.answer().body
+
+
+def test_metrics_are_answered_whatever_is_wrong_with_the_maps(
+    pod: Pod, node: EbpfNode, tmp_path: Path
+) -> None:
+    network = node.network(tmp_path / "state")
+    metrics = Metrics(str(network.state), str(node.pins))
+    network.add(pod.pod.path)
+    (node.pins / "pods/none").mkdir()
+    assert b"interceptor_cni_attachments 1.0" in metrics.answer().body
+    (node.pins / "pods/none").rmdir()
+    (node.pins / "maps/counts").rename(node.pins / "maps/pending")
+    assert b"interceptor_cni_attachments 1.0" in metrics.answer().body
+
+
+def test_the_agent_answers_with_them(pod: Pod, node: EbpfNode, tmp_path: Path) -> None:
+    network = node.network(tmp_path / "state")
+    network.add(pod.pod.path)
+    with recorder(pod.pod, 15001, 15006):
+        connect(pod.pod, FAR[4], 80)
+    code = (
+        "from interceptor.node.metrics import Metrics\n"
+        f"print(Metrics({str(network.state)!r}).answer().body.decode())"
+    )
+    argv = [*node.prefix, sys.executable, "-c", code]
+    said = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert 'interceptor_decisions_total{cookie="",namespace="shop",pod="cart"' in said

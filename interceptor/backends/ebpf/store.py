@@ -155,8 +155,9 @@ class Store:
 
     def remove(self) -> None:
         """Detach all programs and remove all pins."""
-        for name in self.names("links"):
-            libbpf.detach(self.path("links", name))
+        for directory in ("links", "pods"):
+            for name in self.names(directory):
+                libbpf.detach(self.path(directory, name))
         self.close()
         for name in self.names("maps"):
             os.unlink(self.path("maps", name))

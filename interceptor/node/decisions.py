@@ -55,11 +55,14 @@ class Decisions:
 
         with Machine(Deadline(_LONGEST_S), self._pin_root) as machine:
             counts, inodes = machine.counts(), machine.namespaces()
-        names = {one.netns_inode: one for one in self._attachments.all()} if counts else {}
+        attached = list(self._attachments.all()) if counts else []
+        by_cookie = {one.netns_cookie: one for one in attached}
+        # Of those that were added before there was anything at sockets. Of the inodes that
+        # namespaces have, 0 is none: it is that of one that is no more.
+        by_inode = {one.netns_inode: one for one in attached if not one.netns_cookie}
         found: Counter[tuple[str, str, str, str]] = Counter()
         for cookie, reasons in counts.items():
-            # An inode of 0 is that of a namespace that is no more, and nobody's.
-            whose = names.get(inodes.get(cookie, 0))
+            whose = by_cookie.get(cookie) or by_inode.get(inodes.get(cookie, 0))
             for reason, count in reasons.items():
                 if whose is None:
                     found["", "", reason, str(cookie)] += count

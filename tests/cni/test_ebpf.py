@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from interceptor.node.bundle import sockets
 from interceptor.node.metrics import Metrics
 from interceptor.system.pod import cookie
+from tests.lab import network_files
 from tests.lab.bundle import BareHost, Bundle, new_bundle
 from tests.lab.ebpf_node import EbpfNode, ebpf_node
 from tests.lab.netns import Namespace, namespaces
@@ -269,15 +271,41 @@ def test_metrics_are_answered_whatever_is_wrong_with_the_maps(
     assert b"interceptor_cni_attachments 1.0" in metrics.answer().body
 
 
+def test_one_enrolled_by_hand_is_known_by_what_add_wrote_down(
+    pod: Pod, node: EbpfNode, tmp_path: Path
+) -> None:
+    network = node.network(tmp_path / "state", settings={"backend": "nftables"})
+    metrics = Metrics(str(network.state), str(node.pins))
+    network.add(pod.pod.path)
+    with node.machine() as machine, recorder(pod.pod, 15001, 15006):
+        machine.put(pod.pod)
+        connect(pod.pod, FAR[4], 80)
+    assert ("shop", "cart", "network", "") in decisions(metrics)
+
+
 def test_the_agent_answers_with_them(pod: Pod, node: EbpfNode, tmp_path: Path) -> None:
     network = node.network(tmp_path / "state")
     network.add(pod.pod.path)
     with recorder(pod.pod, 15001, 15006):
         connect(pod.pod, FAR[4], 80)
-    code = (
-        "from interceptor.node.metrics import Metrics\n"
-        f"print(Metrics({str(network.state)!r}).answer().body.decode())"
-    )
-    argv = [*node.prefix, sys.executable, "-c", code]
-    said = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
+    for name in ("net.d", "bin"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "net.d/10-calico.conflist").write_bytes(network_files.CALICO)
+    argv = [
+        *(sys.executable, "-m", "tests.lab.stand_in", "cni", "install", "--watch"),
+        *("--listen", "127.0.0.1:0", "--interval", "1", "--host-root", node.root),
+        *("--conf-dir", str(tmp_path / "net.d"), "--bin-dir", str(tmp_path / "bin")),
+        *("--state-dir", str(network.state)),
+    ]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as agent:
+        try:
+            assert agent.stderr is not None
+            line = agent.stderr.readline().decode()
+            assert line.startswith("answering at"), line
+            asked = http.client.HTTPConnection("127.0.0.1", int(line.rsplit(" ", 1)[1]), timeout=9)
+            asked.request("GET", "/metrics")
+            said = asked.getresponse().read().decode()
+            asked.close()
+        finally:
+            agent.kill()
     assert 'interceptor_decisions_total{cookie="",namespace="shop",pod="cart"' in said

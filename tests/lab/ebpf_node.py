@@ -34,10 +34,10 @@ _NSENTER = shutil.which("nsenter") or "/usr/bin/nsenter"
 
 
 class EbpfNode:
-    """Where the plugin is called."""
+    """Where the plugin is called; ``root`` is its root as it is seen from here."""
 
     def __init__(self, process: int) -> None:
-        self._root = f"/proc/{process}/root"
+        self.root = f"/proc/{process}/root"
         # Not the working directory's, nor the root's: they stay what they are.
         self.prefix = (_NSENTER, f"--mount=/proc/{process}/ns/mnt")
 
@@ -48,7 +48,7 @@ class EbpfNode:
 
     @property
     def pins(self) -> Path:
-        return Path(self._root + PIN_ROOT)
+        return Path(self.root + PIN_ROOT)
 
     @property
     def pods(self) -> list[int]:
@@ -59,7 +59,7 @@ class EbpfNode:
     @property
     def directory(self) -> Path:
         """Where the records are."""
-        return Path(self._root + DIRECTORY)
+        return Path(self.root + DIRECTORY)
 
     @property
     def records(self) -> list[int]:

@@ -14,11 +14,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from interceptor.node.bundle import sockets
 from interceptor.node.metrics import Metrics
 from interceptor.system.pod import cookie
-from tests.lab import network_files
+from tests.lab import cni, network_files
 from tests.lab.bundle import BareHost, Bundle, new_bundle
 from tests.lab.ebpf_node import EbpfNode, ebpf_node
 from tests.lab.netns import Namespace, namespaces
-from tests.lab.paths import dump
+from tests.lab.paths import dump, interceptor
 from tests.lab.plugin import PREV_RESULT, Network
 from tests.lab.pod import FAR, POD, Pod
 from tests.lab.traffic import connect, recorder
@@ -143,6 +143,40 @@ def test_check_finds_a_link_that_is_gone_and_add_makes_it_anew(
     with recorder(pod.pod, 15001, 15006):
         assert connect(pod.pod, FAR[4], 80)["original"] == f"{FAR[4]}:80"
         assert connect(pod.client, POD[4], 8080)["port"] == 15006
+
+
+def test_an_add_that_is_refused_leaves_nothing(pod: Pod, node: EbpfNode, tmp_path: Path) -> None:
+    refused = node.network(tmp_path / "state", settings={"backend": "ebpf", "mode": "tproxy"})
+    assert refused.call("ADD", pod.pod.path).status == 1
+    assert (node.pins.exists(), node.records, refused.attachments) == (False, [], [])
+    network = node.network(tmp_path / "state")
+    network.add(pod.pod.path)
+    assert refused.call("ADD", pod.pod.path).status == 1
+    assert network.call("CHECK", pod.pod.path).status == 0, "what was in force is in force"
+
+
+def test_the_agents_rounds_find_drift_and_mend_it(
+    pod: Pod, node: EbpfNode, tmp_path: Path
+) -> None:
+    network = node.network(tmp_path / "state")
+    network.add(pod.pod.path)
+    for name in ("netns", "cache/results"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "netns/one").symlink_to(pod.pod.path)
+    cni.write(tmp_path / "net.d/10-net.conflist", cni.conflist(tmp_path, network.conf()))
+    argv = ("cni", "pods", "--output", "json", f"--conf-dir={tmp_path}/net.d")
+    places = (f"--netns-dir={tmp_path}/netns", f"--cache-dir={tmp_path}/cache")
+
+    def found(*more: str) -> tuple[str, bool]:
+        (one,) = interceptor(*argv, *places, *more, prefix=node.prefix).json["pods"]
+        return one["state"], one["repaired"]
+
+    assert found() == ("intercepted", False)
+    with node.machine() as machine:
+        machine.put(pod.pod, "--inbound-port", "16006")
+    assert found() == ("drifted", False)
+    assert found("--repair") == ("drifted", True)
+    assert found() == ("intercepted", False)
 
 
 @pytest.mark.parametrize("said", ["", "path"])

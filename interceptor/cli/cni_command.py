@@ -74,6 +74,7 @@ def _watch(
 ) -> int:
     from contextlib import ExitStack
 
+    from interceptor.backends.ebpf import PIN_ROOT
     from interceptor.node.agent import Agent, need_packages
 
     need_packages()
@@ -85,7 +86,8 @@ def _watch(
 
     timeout_s, talk = session.config.timeout, session.printer.talk
     health = Health(given["interval"])
-    metrics = Metrics(Place(given["host_root"]).here(given["state_dir"] or STATE_DIRECTORY))
+    here = Place(given["host_root"]).here
+    metrics = Metrics(here(given["state_dir"] or STATE_DIRECTORY), here(PIN_ROOT))
     agent = Agent(
         lambda program: installation.install(Deadline(timeout_s), program=program),
         installation.directories,

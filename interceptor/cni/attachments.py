@@ -32,6 +32,8 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True):
 
     ``network`` is the name of the configuration, ``netns_inode`` the namespace's, ``settings``
     the whole policy as text, ``resolvers`` the name servers if the policy depends on them.
+    ``netns_cookie`` is what programs at sockets know the namespace by, 0 where there are none;
+    unlike an inode it is never used again.
     """
 
     container_id: str
@@ -45,6 +47,7 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, str]
     resolvers: tuple[str, ...] = ()
     version: str = ""
+    netns_cookie: int = 0
 
     @property
     def policy(self) -> Policy:

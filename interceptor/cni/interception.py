@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from interceptor import __version__
+from interceptor.backends.ebpf import PIN_ROOT
 from interceptor.cni.attachments import Attachment
 from interceptor.cni.namespace import facts
+from interceptor.config import BackendChoice
 from interceptor.settings import SETTINGS, Scope, show
 from interceptor.system.deadline import Deadline
 
@@ -66,6 +69,7 @@ def written_down(
 ) -> Attachment:
     """Give what is to be remembered; ``container`` is its id, the interface and the network."""
     container_id, ifname, network = container
+    at_sockets = config.backend is BackendChoice.EBPF or os.path.isdir(PIN_ROOT)
     return Attachment(
         container_id=container_id,
         ifname=ifname,
@@ -78,4 +82,5 @@ def written_down(
         settings={name: show(getattr(config, name)) for name in _KEPT},
         resolvers=resolvers,
         version=__version__,
+        netns_cookie=namespace.cookie if at_sockets else 0,
     )

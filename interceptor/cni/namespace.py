@@ -53,6 +53,17 @@ class Namespace:
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
 
+    @property
+    def cookie(self) -> int:
+        """The number programs at sockets know it by.
+
+        Raises:
+            HostError: the kernel has none.
+        """
+        from interceptor.system.pod import cookie
+
+        return cookie(self._descriptor)
+
     @contextmanager
     def site(self, deadline: Deadline, *, shared: bool = False) -> Iterator[Site]:
         """Enter it for a while, take its lock and look around; ``shared`` is for looking only.

@@ -6,6 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 from interceptor import __version__
+from interceptor.backends.ebpf import PIN_ROOT
+from interceptor.node.decisions import Decisions
 from interceptor.system.web import Answer
 
 if TYPE_CHECKING:
@@ -21,9 +23,10 @@ class Metrics:
 
     Args:
         state_dir: where the plugin keeps a file for each attachment, as this process sees it.
+        pin_root: where what decides at sockets is pinned, likewise.
     """
 
-    def __init__(self, state_dir: str) -> None:
+    def __init__(self, state_dir: str, pin_root: str = PIN_ROOT) -> None:
         from prometheus_client import CollectorRegistry, Counter, Gauge
 
         self._registry = CollectorRegistry()
@@ -66,6 +69,7 @@ class Metrics:
             registry=self._registry,
         )
         attachments.set_function(lambda: float(_count(state_dir)))
+        self._registry.register(Decisions(state_dir, pin_root))
         info = Gauge(
             f"{_PREFIX}_info", "1, with the version.", ["version"], registry=self._registry
         )

@@ -88,7 +88,11 @@ def locked(root: str, deadline: Deadline) -> Iterator[None]:
                     continue
             except FileNotFoundError:
                 continue
-            yield
+            try:
+                yield
+            finally:
+                # To look at what is not there leaves nothing either.
+                remove_directory(root)
             return
         finally:
             os.close(descriptor)

@@ -245,8 +245,11 @@ def detach(path: str) -> bool:
     return True
 
 
-def netns_of(link: int) -> int:
-    """Give the inode of the network namespace a link is attached to; 0 if that is no more."""
+def target_of(link: int) -> int:
+    """Give the inode of what a link is attached to, a network namespace or a control group.
+
+    It is 0 if that is no more, or the link was detached.
+    """
     info = (ctypes.c_char * 256)()
     length = ctypes.c_uint32(ctypes.sizeof(info))
     if _library().bpf_obj_get_info_by_fd(link, info, ctypes.byref(length)):

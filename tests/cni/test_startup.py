@@ -46,11 +46,12 @@ def modules_of(network: Network, verb: str, netns: str) -> set[str]:
 
 def test_what_each_verb_imports(pod: Pod, tmp_path: Path) -> None:
     network = Network(tmp_path, settings={"backend": "nftables"})
-    for verb, most in (("VERSION", 5), ("ADD", 118), ("CHECK", 92), ("DEL", 82), ("DEL", 17)):
+    for verb, most in (("VERSION", 5), ("ADD", 119), ("CHECK", 93), ("DEL", 84), ("DEL", 17)):
         loaded = modules_of(network, verb, pod.pod.path)
         assert not loaded & _NEVER, verb
         assert not [name for name in loaded if name.startswith("interceptor.verify")]
         assert "interceptor.backends.iptables" not in loaded
+        assert not loaded & {"interceptor.system.libbpf", "interceptor.backends.ebpf.machine"}
         ours = [name for name in loaded if name.startswith("interceptor")]
         assert len(ours) <= most, (verb, len(ours))
 

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 _ONLY_THIS = """
 root=$1; shift
-mount --rbind /proc "$root/proc"
-mount --rbind /run "$root/run"
+for name in proc run sys; do
+  [ ! -d "$root/$name" ] || mount --rbind "/$name" "$root/$name"
+done
 mount --bind "$1" "$root/opt/cni/bin"; shift
 mount -o remount,ro,bind "$root/opt/cni/bin"
 exec chroot "$root" "$@"
@@ -79,13 +80,14 @@ def new_bundle(directory: Path, *, kubernetes: bool = False) -> Bundle:
 class BareHost:
     """A host with a kernel, and with nothing else but a directory of CNI plugins, read-only.
 
-    No shell, no C library, no /etc, no /dev. ``state`` is one of its directories.
+    No shell, no C library, no /etc, no /dev, and /sys only where it is one of ``more`` to bind.
+    ``state`` is one of its directories.
     """
 
-    def __init__(self, root: Path, bundle: Bundle) -> None:
+    def __init__(self, root: Path, bundle: Bundle, *more: str) -> None:
         self.root = root
         self.bundle = bundle
-        for name in ("opt/cni/bin", "proc", "run", "state"):
+        for name in ("opt/cni/bin", "proc", "run", "state", *more):
             (root / name).mkdir(parents=True)
         self.state = root / "state"
 

@@ -34,7 +34,7 @@ def load(store: Store) -> None:
         HostError: this machine cannot.
     """
     wanted = digest()
-    if store.names("links") == sorted(CGROUP_KINDS) and store.names("maps") == sorted(MAPS):
+    if store.attached() == sorted(CGROUP_KINDS) and store.names("maps") == sorted(MAPS):
         store.open()
         store.sweep()
         if store.state().digest == wanted:

@@ -172,7 +172,13 @@ class Machine:
 
     def attached(self) -> tuple[str, ...]:
         """Name the programs that are attached at the root of the cgroup tree."""
-        return tuple(self._store.names("links"))
+        return tuple(self._store.attached())
+
+    def namespaces(self) -> dict[int, int]:
+        """Give the inode of each namespace by its cookie, 0 if it is gone; no lock needed."""
+        store = self._store
+        found = {cookie: store.inode(cookie) for cookie in store.linked()}
+        return {cookie: inode for cookie, inode in found.items() if inode is not None}
 
     @contextmanager
     def traced(self, pod: int = 0) -> Iterator[Callable[[float], list[Decision]]]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 DIRECTORY = "/run/interceptor/ebpf"
+_SUFFIX = ".json"
 _MOST_BYTES = 1 << 26
 
 
@@ -46,5 +47,14 @@ class Records:
         os.makedirs(self._directory, mode=0o700, exist_ok=True)
         atomic.replace_file(self._path(cookie), msgspec.json.encode(tuple(lines)), mode=0o600)
 
+    def cookies(self) -> tuple[int, ...]:
+        """Name the pods that have a file."""
+        try:
+            names = os.listdir(self._directory)
+        except FileNotFoundError:
+            return ()
+        stems = (name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX))
+        return tuple(sorted(int(stem) for stem in stems if stem.isdecimal()))
+
     def _path(self, cookie: int) -> str:
-        return os.path.join(self._directory, f"{cookie}.json")
+        return os.path.join(self._directory, f"{cookie}{_SUFFIX}")

@@ -117,13 +117,11 @@ class Store:
 
     def inode(self, cookie: int) -> int | None:
         """Give the inode of a linked namespace: 0 if it is no more, ``None`` without a link."""
-        link = libbpf.open_pin(self.path("pods", str(cookie)))
-        if link is None:
-            return None
-        try:
-            return libbpf.netns_of(link)
-        finally:
-            os.close(link)
+        return _target(self.path("pods", str(cookie)))
+
+    def attached(self) -> list[str]:
+        """Name the programs at the root of the cgroup tree: a link may be detached and pinned."""
+        return [name for name in self.names("links") if _target(self.path("links", name))]
 
     def sweep(self) -> None:
         """Take away what somebody who died left half done."""
@@ -157,14 +155,26 @@ class Store:
 
     def remove(self) -> None:
         """Detach all programs and remove all pins."""
-        for name in self.names("links"):
-            libbpf.detach(self.path("links", name))
+        for directory in ("links", "pods"):
+            for name in self.names(directory):
+                libbpf.detach(self.path(directory, name))
         self.close()
         for name in self.names("maps"):
             os.unlink(self.path("maps", name))
         for directory in ("links", "pods", "maps"):
             bpffs.remove_directory(self.path(directory))
         bpffs.remove_directory(self.root)
+
+
+def _target(path: str) -> int | None:
+    """Give what a pinned link is attached to: 0 if nothing, ``None`` without a link."""
+    link = libbpf.open_pin(path)
+    if link is None:
+        return None
+    try:
+        return libbpf.target_of(link)
+    finally:
+        os.close(link)
 
 
 def possible_cpus() -> int:

@@ -29,13 +29,26 @@ def run(call: Call, conf: NetConf, notes: Notes) -> bytes:
         mine = attachments.read(call.container_id, call.ifname)
         if mine is not None:
             notes.update(namespace=mine.namespace, pod=mine.pod, uid=mine.uid, result="forgotten")
-            others = [one for one in attachments.all() if one.netns_inode == mine.netns_inode]
-            if call.netns_path and others == [mine]:
-                _uninstall(call, mine, notes)
+            _take_out(call, mine, list(attachments.all()), notes)
     except (CniError, InterceptorError) as error:
         notes.update(warnings=[str(error)])
     attachments.remove(call.container_id, call.ifname)
     return b""
+
+
+def _take_out(call: Call, mine: Attachment, all_of_them: list[Attachment], notes: Notes) -> None:
+    from interceptor.cni import sockets
+
+    alone = [one for one in all_of_them if one.netns_inode == mine.netns_inode] == [mine]
+    try:
+        if call.netns_path and alone:
+            _uninstall(call, mine, notes)
+    except (CniError, InterceptorError) as error:
+        notes.update(warnings=[str(error)])
+    # Also of a namespace that cannot be entered any more: this does not end with it.
+    known = [one for one in all_of_them if one.netns_cookie == mine.netns_cookie] == [mine]
+    if sockets.let_go(notes, mine.netns_cookie if known else 0):
+        notes.update(result="removed", removed_from=["ebpf"])
 
 
 def _uninstall(call: Call, mine: Attachment, notes: Notes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from interceptor.cni import sockets
 from interceptor.cni.attachments import Attachments
 from interceptor.cni.protocol import CniError, Code
 
@@ -30,4 +31,6 @@ def run(_call: Call, conf: NetConf, notes: Notes) -> bytes:
     for one in stale:
         attachments.remove(one.container_id, one.ifname)
     notes.update(result="collected", removed=len(stale))
+    # Of whichever network: what is let go of is that of namespaces that are no more.
+    sockets.let_go(notes)
     return b""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from interceptor.node.bundle import launcher, python, tools
+from interceptor.node.bundle import launcher, python, sockets, tools
 from interceptor.node.bundle.libraries import closure, is_library
 from interceptor.node.bundle.piece import Kind, Piece
 
@@ -41,6 +41,9 @@ def gather(deadline: Deadline, *, kubernetes: bool) -> Contents:
     """
     compiled = launcher.base(deadline)
     pieces = list(python.pieces(kubernetes=kubernetes))
+    programs_at_sockets = list(sockets.pieces())
+    by_name = (sockets.LIBBPF,) if programs_at_sockets else ()
+    pieces += programs_at_sockets
     found = tools.tools()
     pieces += [tool.piece for tool in found]
     sources = {piece.path: piece.source for piece in pieces}
@@ -48,7 +51,8 @@ def gather(deadline: Deadline, *, kubernetes: bool) -> Contents:
     brought = [p.source for p in pieces if p.kind is Kind.FILE and is_library(p.path)]
     first = closure(programs, brought, deadline)
     extensions = list(tools.modules(first.libraries))
-    needed = closure(programs, [*brought, *(piece.source for piece in extensions)], deadline)
+    loaded = [*brought, *(piece.source for piece in extensions)]
+    needed = closure(programs, loaded, deadline, by_name)
     pieces += [*extensions, *needed.pieces()]
     for tool in found:
         for name in tool.names:

@@ -32,6 +32,7 @@ _INTERPRETER = 3
 _FOUND = re.compile(r"^\s*(\S+) => (/.*) \(0x[0-9a-f]+\)$")
 _BY_NAME = ("libgcc_s.so.1",)
 """What the C library loads by name, when a thread ends from within."""
+_COMPLAINT = "object '{}' from --preload"
 
 
 class Closure(msgspec.Struct, frozen=True):
@@ -52,8 +53,15 @@ class Closure(msgspec.Struct, frozen=True):
             yield copied(f"{LIBRARIES}/{name}", path)
 
 
-def closure(programs: Iterable[str], loaded: Iterable[str], deadline: Deadline) -> Closure:
+def closure(
+    programs: Iterable[str],
+    loaded: Iterable[str],
+    deadline: Deadline,
+    by_name: Iterable[str] = (),
+) -> Closure:
     """Find what programs need, and libraries that they load while they run.
+
+    Those they load ``by_name`` are left out where they are not there.
 
     Raises:
         HostError: something of it is not on this host.
@@ -62,12 +70,17 @@ def closure(programs: Iterable[str], loaded: Iterable[str], deadline: Deadline) 
     first, *others = programs
     loader = interpreter(first)
     found: dict[str, str] = {}
-    preload = ":".join((*loaded, *_BY_NAME))
+    optional = (*_BY_NAME, *by_name)
+    preload = ":".join((*loaded, *optional))
     for argv in (["--preload", preload, "--list", first], *(["--list", p] for p in others)):
         outcome = run([loader, *argv], deadline)
         said = outcome.stdout.decode(errors="replace").splitlines()
         missing = [line.strip() for line in said if line.endswith("=> not found")]
-        missing += [line for line in outcome.stderr.splitlines() if not _is_optional(line)]
+        missing += [
+            line
+            for line in outcome.stderr.splitlines()
+            if not any(_COMPLAINT.format(name) in line for name in optional)
+        ]
         if outcome.returncode != 0 or missing:
             raise HostError(
                 f"{argv[-1]}: {[*missing, 'the loader does not say why'][0]}",
@@ -75,11 +88,6 @@ def closure(programs: Iterable[str], loaded: Iterable[str], deadline: Deadline) 
             )
         found |= {match[1]: match[2] for match in map(_FOUND.match, said) if match}
     return Closure(loader, {name: path for name, path in found.items() if "/" not in name})
-
-
-def _is_optional(complaint: str) -> bool:
-    """Whether what the loader does not find is needed only where it is there."""
-    return any(f"'{name}'" in complaint for name in _BY_NAME)
 
 
 def interpreter(path: str) -> str:

@@ -7,10 +7,11 @@ import os
 import platform
 import sys
 
-from bench import analysis, connections, install, legacy, startup
+from bench import analysis, connections, ebpf, install, legacy, startup
 
 _ROUNDS = 15
 _SLOW_ROUNDS = 5
+_EBPF_ROUNDS = 13
 
 
 def main() -> None:
@@ -24,6 +25,8 @@ def main() -> None:
     install.bench(_ROUNDS)
     install.bench_many_networks(_SLOW_ROUNDS)
     connections.bench(_ROUNDS)
+    ebpf.bench(_EBPF_ROUNDS)
+    ebpf.bench_enabling(_ROUNDS)
     analysis.bench(_SLOW_ROUNDS)
     analysis.bench_big_host(_SLOW_ROUNDS)
     startup.bench(_ROUNDS)

@@ -11,7 +11,7 @@ from bench import analysis, connections, ebpf, install, legacy, startup
 
 _ROUNDS = 15
 _SLOW_ROUNDS = 5
-_EBPF_ROUNDS = 13
+_EBPF_ROUNDS = 11
 
 
 def main() -> None:

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Both ends of very many connections, as little as can be: what is measured is not to be this.
 //
-//   serve CPU PORT...   as a proxy: accept, ask for the original destination, answer with one byte
-//   call CPU HOST PORT MS THREADS byte|connect   connect, wait for the byte or do not, reset; again
+//   serve CPU AWAKE PORT...   as a proxy: accept, ask for the original destination, answer one byte;
+//                             so many microseconds nothing may come before it goes to sleep
+//   call CPU HOST PORT MS THREADS byte|connect   connect, wait for the byte, reset; and again
 //
-// To wait for the byte is to wait for another core to wake up twice, which takes longer than all
-// that differs: so that is done where a real proxy must have been reached, or many wait at once.
+// The byte comes after another core woke up, and this one again, which takes longer than all that
+// differs between ways to a proxy that does nothing: so the time may end when connect returns.
 //
 // `call` writes, all in nanoseconds, how long all took (8 bytes) and each connection (4 bytes).
 #define _GNU_SOURCE
@@ -30,6 +31,7 @@
 // Close by a reset: nothing stays in TIME_WAIT, or ports run out.
 static const struct linger reset = {.l_onoff = 1, .l_linger = 0};
 
+// One core, and before all others there: they are to be no part of what is measured.
 static void pin(const char *cpu)
 {
 	cpu_set_t set;
@@ -37,6 +39,8 @@ static void pin(const char *cpu)
 	CPU_SET(atoi(cpu), &set);
 	if (sched_setaffinity(0, sizeof(set), &set))
 		err(1, "sched_setaffinity");
+	if (sched_setscheduler(0, SCHED_RR, &(struct sched_param){.sched_priority = 1}))
+		err(1, "sched_setscheduler");
 }
 
 static int listen_at(int port)
@@ -49,6 +53,13 @@ static int listen_at(int port)
 	return s;
 }
 
+static uint64_t now(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
 static void add(int poll, int s, int is_listener)
 {
 	struct epoll_event event = {.events = EPOLLIN, .data.u64 = (uint64_t)is_listener << 32 | s};
@@ -56,8 +67,9 @@ static void add(int poll, int s, int is_listener)
 		err(1, "epoll_ctl");
 }
 
-static int serve(int ports, char **port)
+static int serve(uint64_t awake, int ports, char **port)
 {
+	uint64_t last = 0;
 	int poll = epoll_create1(EPOLL_CLOEXEC);
 	for (int i = 0; i < ports; i++)
 		add(poll, listen_at(atoi(port[i])), 1);
@@ -66,7 +78,10 @@ static int serve(int ports, char **port)
 		return 1;
 	for (;;) {
 		struct epoll_event events[64];
-		int found = epoll_wait(poll, events, 64, -1);
+		// To wake another core takes longer than what is measured, unless it is not asleep.
+		int found = epoll_wait(poll, events, 64, now() - last < awake ? 0 : -1);
+		if (found > 0)
+			last = now();
 		for (int i = 0; i < found; i++) {
 			int s = (uint32_t)events[i].data.u64;
 			if (s == STDIN_FILENO)
@@ -91,20 +106,13 @@ static int serve(int ports, char **port)
 
 static struct sockaddr_in to;
 static uint64_t ends;
-static int waits;
+static int until_byte;
 
 struct caller {
 	pthread_t thread;
 	uint32_t *took;
 	uint32_t count;
 };
-
-static uint64_t now(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ull + t.tv_nsec;
-}
 
 static uint32_t once(void)
 {
@@ -115,9 +123,11 @@ static uint32_t once(void)
 	setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	if (connect(s, (struct sockaddr *)&to, sizeof(to)))
 		err(1, "connect");
-	if (waits && recv(s, &byte, 1, 0) != 1)
-		err(1, "no answer");
 	uint64_t took = now() - began;
+	if (recv(s, &byte, 1, 0) != 1)
+		err(1, "no answer");
+	if (until_byte)
+		took = now() - began;
 	setsockopt(s, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 	close(s);
 	return took > UINT32_MAX ? UINT32_MAX : took;
@@ -140,14 +150,14 @@ static void put(const void *data, size_t size)
 
 int main(int arguments, char **argument)
 {
-	if (arguments < 4)
-		errx(2, "serve CPU PORT... | call CPU HOST PORT MS THREADS byte|connect");
+	if (arguments < 5)
+		errx(2, "serve CPU AWAKE PORT... | call CPU HOST PORT MS THREADS byte|connect");
 	pin(argument[2]);
 	if (!strcmp(argument[1], "serve"))
-		return serve(arguments - 3, argument + 3);
+		return serve(atoi(argument[3]) * 1000ull, arguments - 4, argument + 4);
 	if (arguments != 8)
 		errx(2, "call CPU HOST PORT MS THREADS byte|connect");
-	waits = !strcmp(argument[7], "byte");
+	until_byte = !strcmp(argument[7], "byte");
 	int threads = atoi(argument[6]);
 	static struct caller callers[MOST_THREADS];
 	to = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(atoi(argument[4]))};

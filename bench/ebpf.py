@@ -88,10 +88,11 @@ def bench(rounds: int) -> None:
     """Print latency and rate of short connections, each way in turn, round by round."""
     print(
         f"""
-short IPv4 connections, closed by a reset; client on CPU {_CLIENT_CPU}, servers and proxy on CPU
-{_SERVER_CPU}, both before all others there (SCHED_RR). p50 and p99: one after the other,
-{_ONE_BY_ONE_MS} ms a round. Per second: {_MANY} at once, each until its first byte, {_MANY_MS} ms a round.
-Median of {rounds} rounds, in which all have a turn; BPF programs are there in eBPF's turns only."""
+short IPv4 connections, closed by a reset
+  client on CPU {_CLIENT_CPU}, servers and proxy on CPU {_SERVER_CPU}, before all others (SCHED_RR)
+  p50 and p99: one after the other, {_ONE_BY_ONE_MS} ms a round
+  per second: {_MANY} at once, each until its first byte, {_MANY_MS} ms a round
+  median of {rounds} rounds, in which all have a turn; BPF programs are there in eBPF's alone"""
     )
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from tests.lab.netns import Namespace
 
-_SOURCE = Path(__file__).with_name("connections.c")
+_SOURCE = Path(__file__).with_name("both_ends.c")
 _DIRECT, _EBPF = "direct", "eBPF"
 _WAYS: dict[str, RulePath | None] = {
     _DIRECT: None,
@@ -159,7 +159,7 @@ def _enrolled(pod: Pod) -> Iterator[None]:
 
 
 def _built(folder: Path) -> str:
-    to = str(folder / "connections")
+    to = str(folder / "both_ends")
     argv = ("/usr/bin/gcc", "-O2", "-pthread", str(_SOURCE), "-o", to)
     subprocess.run(argv, check=True)
     return to

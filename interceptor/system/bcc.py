@@ -155,7 +155,10 @@ def _headers() -> Iterator[None]:
 
 @contextmanager
 def _said() -> Iterator[Any]:
-    """Gather what bcc prints: it has no other way to say what is wrong with a source."""
+    """Gather what bcc prints: it has no other way to say what is wrong with a source.
+
+    All of this process goes there meanwhile, other threads' words too.
+    """
     import sys
 
     sys.stderr.flush()

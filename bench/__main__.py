@@ -7,10 +7,11 @@ import os
 import platform
 import sys
 
-from bench import analysis, cni, connections, install, legacy, startup
+from bench import analysis, cni, connections, ebpf, install, legacy, startup
 
 _ROUNDS = 15
 _SLOW_ROUNDS = 5
+_EBPF_ROUNDS = 11
 
 
 def main() -> None:
@@ -25,6 +26,8 @@ def main() -> None:
     install.bench_many_networks(_SLOW_ROUNDS)
     cni.bench(_ROUNDS)
     connections.bench(_ROUNDS)
+    ebpf.bench(_EBPF_ROUNDS)
+    ebpf.bench_enabling(_ROUNDS)
     analysis.bench(_SLOW_ROUNDS)
     analysis.bench_big_host(_SLOW_ROUNDS)
     startup.bench(_ROUNDS)

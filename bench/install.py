@@ -22,22 +22,29 @@ _DUAL = ("--ip-families", "dual")
 _ALL = ("--mode", "tproxy", "--capture-dns", "all")
 
 
+def clear_rules(namespace: Namespace) -> None:
+    """Remove all rules."""
+    namespace.run("nft", "flush", "ruleset")
+    for family, tool in (("ip", "iptables-legacy"), ("ip6", "ip6tables-legacy")):
+        tables = namespace.run("cat", f"/proc/net/{family}_tables_names").split()
+        text = "".join(f"*{table}\nCOMMIT\n" for table in tables)
+        namespace.run(f"{tool}-restore", stdin=text)
+
+
 def _clear(namespace: Namespace) -> Callable[[], object]:
     """Make a run that removes what either contender left."""
 
     def clear() -> None:
-        namespace.run("nft", "flush", "ruleset")
-        for family, tool in (("ip", "iptables-legacy"), ("ip6", "ip6tables-legacy")):
-            tables = namespace.run("cat", f"/proc/net/{family}_tables_names").split()
-            text = "".join(f"*{table}\nCOMMIT\n" for table in tables)
-            namespace.run(f"{tool}-restore", stdin=text)
+        clear_rules(namespace)
         # What is beside rules.
         done_well("uninstall", namespace=namespace)
 
     return clear
 
 
-def _bare(path: RulePath, namespace: Namespace, flags: tuple[str, ...]) -> Callable[[], object]:
+def bare_tool(
+    path: RulePath, namespace: Namespace, flags: tuple[str, ...]
+) -> Callable[[], object]:
     """Make a run of the bare tools with the text that install loads."""
     inside = ("ip", "netns", "exec", namespace.name)
     if path is NFTABLES:
@@ -66,7 +73,7 @@ def _bench(what: str, flags: tuple[str, ...], rounds: int) -> None:
             install_first = lambda clear=clear, install=install: (clear(), install())  # noqa: E731
             times = race(
                 [
-                    Contender(bare, _bare(path, namespace, flags), clear),
+                    Contender(bare, bare_tool(path, namespace, flags), clear),
                     Contender("install", install, clear),
                     Contender("install again, nothing to do", install),
                     Contender(

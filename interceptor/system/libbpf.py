@@ -179,6 +179,11 @@ class Object:
                     pointer, value, ctypes.c_size_t(len(value))
                 )
 
+    def leave_programs_out(self) -> None:
+        """Have only the maps made when it is loaded."""
+        for _, pointer in self._each("program"):
+            self._library.bpf_program__set_autoload(pointer, ctypes.c_bool(False))  # noqa: FBT003
+
     def load(self) -> None:
         """Have the kernel check and keep programs and maps.
 

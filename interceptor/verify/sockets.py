@@ -42,8 +42,8 @@ def acting_as(identity: Identity | None) -> Iterator[None]:
     netfilter asks who made a socket in effect, programs at sockets who really connects it.
     """
     users, groups = os.getresuid(), os.getresgid()
-    wanted = identity and (identity.uid, identity.uid, identity.gid, identity.gid)
-    if wanted in (None, (*users[:2], *groups[:2])):
+    same = (*users[:2], *groups[:2])
+    if identity is None or same == (*[identity.uid] * 2, *[identity.gid] * 2):
         yield
         return
     # The saved ids stay: the way back.

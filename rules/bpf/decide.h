@@ -8,8 +8,6 @@
 
 #include "maps.h"
 
-#include <bpf/bpf_endian.h>
-
 #define DNS_PORT 53
 #define MAPPED bpf_htonl(0xffff)
 
@@ -205,7 +203,7 @@ static __always_inline void inbound_policy(const struct policy *policy,
 
 // Global, and so checked by the verifier once and not at every turn of their callers' loops: that
 // makes loading ten times as fast. It takes the pointers for ones that may be null.
-__attribute__((noinline)) int decide_outbound(const struct policy *policy,
+CHECKED_ONCE int decide_outbound(const struct policy *policy,
 					      const struct connection *c, struct decision *d)
 {
 	if (policy && c && d)
@@ -213,7 +211,7 @@ __attribute__((noinline)) int decide_outbound(const struct policy *policy,
 	return 0;
 }
 
-__attribute__((noinline)) int decide_inbound(const struct policy *policy,
+CHECKED_ONCE int decide_inbound(const struct policy *policy,
 					     const struct connection *c, struct decision *d)
 {
 	if (policy && c && d)

@@ -10,7 +10,10 @@
 #define AF_INET6 10
 #define MOST_TRIES 4
 
+#ifndef INTERCEPTOR_BCC
 const volatile __u64 this_pod = 0;
+#define THIS_POD this_pod
+#endif
 
 static __always_inline int assign(struct bpf_sk_lookup *ctx, __u64 pod, __u32 family)
 {
@@ -29,12 +32,11 @@ static __always_inline int assign(struct bpf_sk_lookup *ctx, __u64 pod, __u32 fa
 	return 0;
 }
 
-SEC("sk_lookup")
-int inbound(struct bpf_sk_lookup *ctx)
+PROGRAM("sk_lookup", inbound)(struct bpf_sk_lookup *ctx)
 {
 	if (ctx->protocol != IPPROTO_TCP)
 		return SK_PASS;
-	__u64 pod = this_pod;
+	__u64 pod = THIS_POD;
 	struct connection c = {.protocol = IPPROTO_TCP, .port = ctx->local_port};
 	// Volatile, and before it is known which are needed: see outbound.h.
 	volatile struct bpf_sk_lookup *v = ctx;

@@ -4,7 +4,15 @@
 
 #include "policy.h"
 
+#ifdef INTERCEPTOR_BCC
+#include "bcc.h"
+#else
+
+#include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
+
+#define PROGRAM(hook, name) SEC(hook) int name
+#define CHECKED_ONCE __attribute__((noinline))
 
 // By the cookie of the pod's network namespace: a number the kernel never uses twice until the
 // machine is started anew. What is not here is let alone.
@@ -74,3 +82,5 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 262144);
 } events SEC(".maps");
+
+#endif

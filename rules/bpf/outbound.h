@@ -166,32 +166,28 @@ static __always_inline void user_address6(struct bpf_sock_addr *ctx, struct addr
 	a->word[3] = ctx->user_ip6[3];
 }
 
-SEC("cgroup/connect4")
-int connect4(struct bpf_sock_addr *ctx)
+PROGRAM("cgroup/connect4", connect4)(struct bpf_sock_addr *ctx)
 {
 	struct address to;
 	ipv4_address(&to, ctx->user_ip4);
 	return outbound(ctx, &to, AF_INET, 1);
 }
 
-SEC("cgroup/connect6")
-int connect6(struct bpf_sock_addr *ctx)
+PROGRAM("cgroup/connect6", connect6)(struct bpf_sock_addr *ctx)
 {
 	struct address to;
 	user_address6(ctx, &to);
 	return outbound(ctx, &to, AF_INET6, 1);
 }
 
-SEC("cgroup/sendmsg4")
-int sendmsg4(struct bpf_sock_addr *ctx)
+PROGRAM("cgroup/sendmsg4", sendmsg4)(struct bpf_sock_addr *ctx)
 {
 	struct address to;
 	ipv4_address(&to, ctx->user_ip4);
 	return outbound(ctx, &to, AF_INET, 0);
 }
 
-SEC("cgroup/sendmsg6")
-int sendmsg6(struct bpf_sock_addr *ctx)
+PROGRAM("cgroup/sendmsg6", sendmsg6)(struct bpf_sock_addr *ctx)
 {
 	struct address to;
 	user_address6(ctx, &to);
@@ -228,26 +224,22 @@ static __always_inline int show_original(struct bpf_sock_addr *ctx, int family,
 	return ALLOW;
 }
 
-SEC("cgroup/recvmsg4")
-int recvmsg4(struct bpf_sock_addr *ctx)
+PROGRAM("cgroup/recvmsg4", recvmsg4)(struct bpf_sock_addr *ctx)
 {
 	return show_original(ctx, AF_INET, 1);
 }
 
-SEC("cgroup/recvmsg6")
-int recvmsg6(struct bpf_sock_addr *ctx)
+PROGRAM("cgroup/recvmsg6", recvmsg6)(struct bpf_sock_addr *ctx)
 {
 	return show_original(ctx, AF_INET6, 1);
 }
 
-SEC("cgroup/getpeername4")
-int getpeername4(struct bpf_sock_addr *ctx)
+PROGRAM("cgroup/getpeername4", getpeername4)(struct bpf_sock_addr *ctx)
 {
 	return show_original(ctx, AF_INET, 0);
 }
 
-SEC("cgroup/getpeername6")
-int getpeername6(struct bpf_sock_addr *ctx)
+PROGRAM("cgroup/getpeername6", getpeername6)(struct bpf_sock_addr *ctx)
 {
 	return show_original(ctx, AF_INET6, 0);
 }

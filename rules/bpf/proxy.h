@@ -105,8 +105,7 @@ static __always_inline void listens(struct bpf_sock_ops *ops)
 	bpf_sock_hash_update(ops, &listeners, &key, BPF_ANY);
 }
 
-SEC("sockops")
-int tcp_events(struct bpf_sock_ops *ops)
+PROGRAM("sockops", tcp_events)(struct bpf_sock_ops *ops)
 {
 	if (ops->family != AF_INET && ops->family != AF_INET6)
 		return 1;
@@ -180,8 +179,7 @@ static __always_inline int original_destination(struct bpf_sockopt *ctx)
 	return answer(ctx, sizeof(*out));
 }
 
-SEC("cgroup/getsockopt")
-int getsockopt(struct bpf_sockopt *ctx)
+PROGRAM("cgroup/getsockopt", getsockopt)(struct bpf_sockopt *ctx)
 {
 	if (ctx->optname == SO_ORIGINAL_DST && (ctx->level == SOL_IP || ctx->level == SOL_IPV6))
 		return original_destination(ctx);

@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+@pytest.fixture(params=["libbpf", "bcc"])
+def by_either(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """Programs and maps for this test alone, by each loader."""
+    with lab_machine(request.param) as made:
+        yield made
+
+
 @pytest.fixture
 def machine() -> Iterator[Lab]:
     """Programs and maps for this test alone."""

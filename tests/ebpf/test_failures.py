@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from interceptor.backends.ebpf import layout, loading
+from interceptor.backends.ebpf import layout, loading, programs
 from interceptor.backends.ebpf.layout import State
 from interceptor.errors import HostError, InterceptorError
 from interceptor.system.libbpf import Map, Object
@@ -141,7 +141,7 @@ def test_another_versions_maps_are_let_alone(pod: Pod, machine: Lab) -> None:
 
 
 def test_programs_that_were_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "_PROGRAMS", "/nowhere/interceptor.bpf.o")
+    monkeypatch.setattr(programs, "_PROGRAMS", "/nowhere/interceptor.bpf.o")
     root = new_root()
     with Lab.at(root) as machine:
         with pytest.raises(HostError, match="the compiled programs are missing") as missing:

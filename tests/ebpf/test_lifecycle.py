@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from interceptor.backends.ebpf import layout, loading
+from interceptor.backends.ebpf import layout
+from interceptor.backends.ebpf.programs import Built
 from interceptor.system.deadline import Deadline
 from interceptor.system.libbpf import CGROUP_KINDS
 from interceptor.system.pod import cookie
@@ -207,7 +208,7 @@ def test_other_programs_take_the_place_of_the_old(
     machine.put(pod.pod)
     links = _kept(machine.root)
     programs = {one["prog_id"] for one in _bpftool("link", "show")}
-    monkeypatch.setattr(loading, "digest", lambda: b"another".ljust(32))
+    monkeypatch.setattr(Built, "digest", lambda _: b"another".ljust(32))
     assert not machine.put(pod.pod).changed
     assert _kept(machine.root) == links
     mine = {one["prog_id"] for one in _bpftool("link", "show") if ("link", one["id"]) in links}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.ebpf import lab_machine
 from tests.lab.envoy import running_envoy
 from tests.lab.http import fetch, web_server
 from tests.lab.pod import APP_UID, CLIENT, FAR, POD, POD_SIDE, PROXY_UID, Pod
@@ -154,6 +155,15 @@ def test_a_proxy_that_listens_for_both_families_at_once(pod: Pod, machine: Lab) 
 
 
 def test_fifty_thousand_are_never_mixed_up(pod: Pod, machine: Lab) -> None:
+    _hammer(pod, machine, 17000)
+
+
+def test_nor_by_the_other_loader(pod: Pod) -> None:
+    with lab_machine("bcc") as machine:
+        _hammer(pod, machine, 3000)
+
+
+def _hammer(pod: Pod, machine: Lab, count: int) -> None:
     machine.put(pod.pod)
     argv = [sys.executable, "-m", "tests.lab.hammer"]
     with pod.pod:
@@ -169,19 +179,19 @@ def test_fifty_thousand_are_never_mixed_up(pod: Pod, machine: Lab) -> None:
             (pod.client, [POD[4], POD[6]]),
         ):
             with namespace:
-                called = [*argv, "call", *hosts, "17000"]
+                called = [*argv, "call", *hosts, str(count)]
                 callers.append(subprocess.Popen(called, stdout=subprocess.PIPE))
         for caller in callers:
             wrong, _ = caller.communicate(timeout=100)
             assert (caller.returncode, wrong) == (0, b"")
-        assert machine.counted(pod.pod)["network"] == 34000
+        assert machine.counted(pod.pod)["network"] == 2 * count
         proxy.stdin.close()
     assert machine.map("pending").keys() == []
 
 
-def test_a_real_envoy_both_ways(pod: Pod, machine: Lab, tmp_path: Path) -> None:
+def test_a_real_envoy_both_ways(pod: Pod, by_either: Lab, tmp_path: Path) -> None:
     pod.pod.address("lo", "::6/128")
-    machine.put(pod.pod)
+    by_either.put(pod.pod)
     with (
         running_envoy(pod.pod, tmp_path) as envoy,
         web_server(pod.pod, 8080),
@@ -207,4 +217,4 @@ def test_a_real_envoy_both_ways(pod: Pod, machine: Lab, tmp_path: Path) -> None:
             froms = {e["listener"]: e["from"] for e in entries}
             assert CLIENT[number] in froms["inbound"]
             assert POD_SIDE[number] in froms["outbound"]
-    assert becomes(lambda: machine.map("pending").keys() == [])
+    assert becomes(lambda: by_either.map("pending").keys() == [])

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from interceptor.backends.ebpf.layout import State
+    from interceptor.backends.ebpf.programs import Loader
     from interceptor.model.pod_config import PodConfig
     from interceptor.system.libbpf import Map
     from tests.lab.netns import Namespace
@@ -45,8 +46,8 @@ class Lab(Machine):
     """Machine, with namespaces by their tests' names, and what is inside."""
 
     @classmethod
-    def at(cls, root: str) -> Self:
-        return cls(Deadline(110), root)
+    def at(cls, root: str, loader: Loader = "libbpf") -> Self:
+        return cls(Deadline(110), root, loader)
 
     @property
     def root(self) -> str:
@@ -88,10 +89,10 @@ def _remove_orphans() -> None:
 
 
 @contextmanager
-def lab_machine() -> Iterator[Lab]:
+def lab_machine(loader: Loader = "libbpf") -> Iterator[Lab]:
     """Have programs and maps for a while; nothing of them is left, whatever happened."""
     _remove_orphans()
-    with Lab.at(new_root()) as made:
+    with Lab.at(new_root(), loader) as made:
         try:
             yield made
         finally:

@@ -17,6 +17,7 @@ import msgspec
 
 from interceptor.backends.ebpf import PIN_ROOT, layout, loading
 from interceptor.backends.ebpf.listeners import listening, take
+from interceptor.backends.ebpf.programs import Loader, programs
 from interceptor.backends.ebpf.store import MAPS, Store, possible_cpus
 from interceptor.system import bpffs
 from interceptor.system.libbpf import NOEXIST
@@ -63,10 +64,15 @@ class Machine:
     Args:
         deadline: for waiting.
         pin_root: where it is kept. Two sets on one machine work side by side.
+        loader: where the programs come from. Whoever changes something next with another loader
+            puts that one's in their place; what is enforced does not depend on it.
     """
 
-    def __init__(self, deadline: Deadline, pin_root: str = PIN_ROOT) -> None:
+    def __init__(
+        self, deadline: Deadline, pin_root: str = PIN_ROOT, loader: Loader = "libbpf"
+    ) -> None:
         self._deadline = deadline
+        self._programs = programs(loader)
         self._store = Store(pin_root)
 
     def __enter__(self) -> Self:
@@ -91,7 +97,7 @@ class Machine:
             HostError: this machine cannot.
         """
         with self._changing():
-            loading.load(self._store)
+            loading.load(self._store, self._programs)
 
     def enable(self, netns: int, config: PodConfig) -> Enabled:
         """Have a policy enforced in an open network namespace, in the place of any before.
@@ -101,7 +107,7 @@ class Machine:
         """
         cookie = cookie_of(netns)
         with self._changing():
-            loading.load(self._store)
+            loading.load(self._store, self._programs)
             if self._is_enforced(cookie, config):
                 return Enabled(changed=False)
             return Enabled(changed=True, unreachable=self._enable(cookie, netns, config))
@@ -230,7 +236,7 @@ class Machine:
             unreachable = 0
             if before is None or layout.inbound_port_of(before) != config.inbound_port:
                 unreachable = self._register(cookie, netns, config.inbound_port)
-            loading.link_pod(store, cookie, netns)
+            loading.link_pod(store, self._programs, cookie, netns)
         except BaseException:
             if before is None:
                 store.forget(cookie)

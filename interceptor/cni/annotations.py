@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from interceptor.cni.selector import INJECT
 from interceptor.config import Mode
 from interceptor.errors import ConfigError, did_you_mean
 from interceptor.layers import Layer
@@ -17,7 +18,6 @@ from interceptor.sheets.loader import is_path
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-INJECT = f"{ANNOTATION_PREFIX}inject"
 _CONFIG = f"{ANNOTATION_PREFIX}config"
 _OURS = {s.annotation: s for s in SETTINGS.values() if s.scope in (Scope.POLICY, Scope.HOST)}
 

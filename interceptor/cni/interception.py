@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from interceptor import __version__
 from interceptor.backends.ebpf import PIN_ROOT
 from interceptor.cni.attachments import Attachment
-from interceptor.cni.namespace import facts
-from interceptor.config import BackendChoice
+from interceptor.config import BackendChoice, DnsCapture
+from interceptor.errors import ConfigError
 from interceptor.settings import SETTINGS, Scope, show
+from interceptor.system import host
 from interceptor.system.deadline import Deadline
+from interceptor.values import Networks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from interceptor.cni.namespace import Namespace
     from interceptor.cni.pod import Pod
     from interceptor.config import Config
+    from interceptor.facts import HostFacts
     from interceptor.operations.install import Installed
     from interceptor.operations.policy import Policy
     from interceptor.operations.status import Status
@@ -41,7 +44,7 @@ def intercept(namespace: Namespace, policy: Policy, resolvers: Sequence[str]) ->
     from interceptor.operations.install import install
 
     with namespace.site(deadline) as site:
-        known = facts(policy.config, resolvers)
+        known = _facts(policy.config, resolvers)
         return install(policy.config, policy.sheet, site, deadline, facts=known)
 
 
@@ -56,7 +59,7 @@ def compared(namespace: Namespace, attachment: Attachment) -> Status:
     policy = attachment.policy
     deadline = Deadline(policy.config.timeout)
     with namespace.site(deadline, shared=True) as site:
-        known = facts(policy.config, attachment.resolvers)
+        known = _facts(policy.config, attachment.resolvers)
         return status(policy, site, facts=known)
 
 
@@ -84,3 +87,23 @@ def written_down(
         version=__version__,
         netns_cookie=namespace.cookie if at_sockets else 0,
     )
+
+
+def _facts(config: Config, resolvers: Sequence[str]) -> HostFacts:
+    """Observe the namespace this thread is in; its name servers are those the runtime says.
+
+    Raises:
+        ConfigError: they are needed, and it does not say any.
+    """
+    if config.capture_dns is not DnsCapture.RESOLV_CONF:
+        return host.observe(config, resolvers=Networks())
+    if not resolvers:
+        raise ConfigError(
+            f"capture_dns {config.capture_dns}: the runtime does not say the pod's name servers",
+            hint='declare the capability "dns" in the entry, or capture DNS to anywhere: all',
+        )
+    try:
+        known = Networks.parse(",".join(resolvers))
+    except ValueError as error:
+        raise ConfigError(f"the runtime's name servers: {error}") from None
+    return host.observe(config, resolvers=known)

@@ -7,18 +7,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 from interceptor.cni.protocol import CniError, Code
-from interceptor.config import DnsCapture
-from interceptor.errors import ConfigError
-from interceptor.operations.site import Site
-from interceptor.system import host, lock, netns
-from interceptor.system.command import ended_in_order
-from interceptor.values import Networks
+from interceptor.system import netns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from interceptor.config import Config
-    from interceptor.facts import HostFacts
+    from interceptor.operations.site import Site
     from interceptor.system.deadline import Deadline
 
 
@@ -71,6 +65,10 @@ class Namespace:
         Two runtimes or an agent may be at one pod at a time, so its lock is its own, also the one
         iptables-legacy takes.
         """
+        from interceptor.operations.site import Site
+        from interceptor.system import lock
+        from interceptor.system.command import ended_in_order
+
         with (
             netns.inside(self._descriptor, self.path),
             ended_in_order(),
@@ -78,23 +76,3 @@ class Namespace:
             lock.private_xtables_lock(needed=True) as legacy_lock,
         ):
             yield Site(deadline, legacy_lock=legacy_lock)
-
-
-def facts(config: Config, resolvers: Sequence[str]) -> HostFacts:
-    """Observe the namespace this thread is in; its name servers are those the runtime says.
-
-    Raises:
-        ConfigError: they are needed, and it does not say any.
-    """
-    if config.capture_dns is not DnsCapture.RESOLV_CONF:
-        return host.observe(config, resolvers=Networks())
-    if not resolvers:
-        raise ConfigError(
-            f"capture_dns {config.capture_dns}: the runtime does not say the pod's name servers",
-            hint='declare the capability "dns" in the entry, or capture DNS to anywhere: all',
-        )
-    try:
-        known = Networks.parse(",".join(resolvers))
-    except ValueError as error:
-        raise ConfigError(f"the runtime's name servers: {error}") from None
-    return host.observe(config, resolvers=known)

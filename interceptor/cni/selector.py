@@ -9,8 +9,11 @@ from interceptor.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+INJECT = "interceptor.dev/inject"
+"""The annotation or label that asks for it, or with ``false`` forbids it."""
+
 DEFAULT_SELECTOR = (
-    "interceptor.dev/inject=true",
+    f"{INJECT}=true",
     "sidecar.istio.io/status,sidecar.istio.io/inject!=false",
 )
 """Pods that ask for it, and those whose sidecar Istio's webhook put in."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from interceptor.cni.meshing import meshed
 from interceptor.cni.pod import Pod
+from interceptor.cni.pod_policy import meshed
 from interceptor.cni.selector import selects
 from interceptor.errors import UsageError
 from interceptor.node.network_list import PLUGIN

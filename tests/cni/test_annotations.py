@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from interceptor.cni.annotations import layers_of
-from interceptor.cni.meshing import LeftAlone, decide, meshed
+from interceptor.cni.meshing import LeftAlone, decide
 from interceptor.cni.netconf import PluginConf
 from interceptor.cni.pod import Pod
+from interceptor.cni.pod_policy import meshed
 from interceptor.errors import ConfigError
 from interceptor.operations.policy import Policy
 from interceptor.settings import SETTINGS, Scope, show

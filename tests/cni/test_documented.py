@@ -10,7 +10,7 @@ import msgspec
 from interceptor.cni import annotations as pods
 from interceptor.cni.netconf import Lookup, PluginConf
 from interceptor.cni.protocol import VERBS, Code
-from interceptor.cni.selector import DEFAULT_SELECTOR
+from interceptor.cni.selector import DEFAULT_SELECTOR, INJECT
 
 _TEXT = (Path(__file__).parent.parent.parent / "docs" / "cni.md").read_text()
 
@@ -29,5 +29,5 @@ def test_every_verb_code_and_annotation_is_there() -> None:
     first_cells = re.findall(r"^\| ([^|]+) \|", _TEXT, re.MULTILINE)
     assert {verb for verb in VERBS if verb in first_cells} == set(VERBS)
     assert {str(int(code)) for code in Code} == {c for c in first_cells if c.isdigit()}
-    for name in (*pods._ISTIOS, pods.INJECT, pods._CONFIG):
+    for name in (*pods._ISTIOS, INJECT, pods._CONFIG):
         assert f"`{name}`" in _TEXT, name

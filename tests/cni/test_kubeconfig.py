@@ -11,22 +11,11 @@ import pytest
 
 from interceptor.cni.lookup import look_up
 from interceptor.cni.netconf import Lookup
-from tests.lab.api_server import fake_api_server, kubeconfig, pod, self_signed
+from tests.lab.api_server import fake_api_server, kubeconfig, pod
 from tests.lab.asking import configure, refusal
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return self_signed(tmp_path_factory.mktemp("tls"), "server")
-
-
-@pytest.fixture
-def lookup(tmp_path: Path) -> Lookup:
-    (tmp_path / "token").write_text("first\n")
-    return Lookup(str(tmp_path / "kubeconfig"), timeout=2.0)
 
 
 def test_a_token_in_the_kubeconfig_will_do(lookup: Lookup, tmp_path: Path) -> None:

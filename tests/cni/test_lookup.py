@@ -33,17 +33,6 @@ if TYPE_CHECKING:
 _FORBIDDEN = 'pods "web" is forbidden: User "plugin" cannot get resource "pods"'
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return self_signed(tmp_path_factory.mktemp("tls"), "server")
-
-
-@pytest.fixture
-def lookup(tmp_path: Path) -> Lookup:
-    (tmp_path / "token").write_text("first\n")
-    return Lookup(str(tmp_path / "kubeconfig"), timeout=2.0)
-
-
 def test_a_pod_is_found(lookup: Lookup, certificate: Path) -> None:
     reply = pod(annotations={"a": "1"}, labels={"l": "2"}, uid="u-1")
     with fake_api_server(reply, certificate=certificate) as server:

@@ -31,11 +31,11 @@ _NEVER = {
 _CODE = "import os\nfrom interceptor.cni import plugin\ncode, _ = plugin.run(os.environ)"
 
 
-def modules_of(network: Network, verb: str, netns: str) -> set[str]:
+def modules_of(network: Network, verb: str, netns: str, annotations: object = None) -> set[str]:
     """Serve one call and give the modules it loaded."""
     return loaded_by(
         _CODE,
-        stdin=network.text(),
+        stdin=network.text(annotations),
         CNI_COMMAND=verb,
         CNI_CONTAINERID="c1",
         CNI_NETNS=netns,
@@ -54,6 +54,14 @@ def test_what_each_verb_imports(pod: Pod, tmp_path: Path) -> None:
         assert not loaded & {"interceptor.system.libbpf", "interceptor.backends.ebpf.machine"}
         ours = [name for name in loaded if name.startswith("interceptor")]
         assert len(ours) <= most, (verb, len(ours))
+
+
+def test_a_pod_that_is_not_meshed_waits_for_little(pod: Pod, tmp_path: Path) -> None:
+    network = Network(tmp_path, selector=["team=a"])
+    loaded = modules_of(network, "ADD", pod.pod.path, {"team": "b"})
+    ours = [name for name in loaded if name.startswith("interceptor")]
+    assert len(ours) <= 22, sorted(ours)
+    assert not loaded & (_NEVER | {"subprocess", "tomllib", "ipaddress"})
 
 
 def test_how_many_processes_an_add_starts(pod: Pod, tmp_path: Path) -> None:

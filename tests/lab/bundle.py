@@ -101,3 +101,13 @@ class BareHost:
     def plugin(self) -> tuple[str, ...]:
         """The words that call the plugin there; what prepares the host needs a PATH."""
         return ("env", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", *self.prefix, f"/opt/cni/bin/{NAME}")
+
+
+def answers(bundle: Bundle) -> bool:
+    return bundle.version().startswith('0 {"cniVersion"')
+
+
+def seen(directory: Path) -> dict[str, tuple[int, int, int]]:
+    """Give what every write would change."""
+    paths = [directory, *directory.rglob("*")]
+    return {str(p): (s.st_ino, s.st_mtime_ns, s.st_ctime_ns) for p in paths for s in [p.lstat()]}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from interceptor.cni.attachments import Attachments
-from interceptor.cni.interception import intercept, written_down
 from interceptor.cni.meshing import LeftAlone, decide
 from interceptor.cni.namespace import Namespace
 from interceptor.cni.protocol import CniError, Code
@@ -35,6 +34,8 @@ def run(call: Call, conf: NetConf, notes: Notes) -> bytes:
             notes.update(result="left alone", why=decided.reason)
             return conf.prev_result
         check_ready(conf)
+        from interceptor.cni.interception import written_down
+
         before = attachments.read(call.container_id, call.ifname)
         container = (call.container_id, call.ifname, conf.name)
         attachments.write(written_down(container, pod, namespace, decided.config, conf.resolvers))
@@ -50,6 +51,8 @@ def run(call: Call, conf: NetConf, notes: Notes) -> bytes:
 
 
 def _install(namespace: Namespace, conf: NetConf, notes: Notes, policy: Policy) -> None:
+    from interceptor.cni.interception import intercept
+
     done = intercept(namespace, policy, conf.resolvers)
     notes.update(
         result="installed" if done.changed else "already in place",

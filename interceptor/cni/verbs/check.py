@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from interceptor.cni.attachments import Attachments
-from interceptor.cni.interception import compared
 from interceptor.cni.meshing import LeftAlone, decide
 from interceptor.cni.namespace import Namespace
 from interceptor.cni.protocol import CniError, Code
@@ -40,6 +39,8 @@ def run(call: Call, conf: NetConf, notes: Notes) -> bytes:
             raise CniError(
                 Code.DRIFTED, f"{call.netns_path} is another network namespace than ADD met"
             )
+        from interceptor.cni.interception import compared
+
         found = compared(namespace, mine)
     notes.update(result=str(found.state), backend=found.backend)
     if found.state is not State.IN_SYNC:

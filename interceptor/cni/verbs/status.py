@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from interceptor.cni.attachments import Attachments
-from interceptor.cni.meshing import meshed
 from interceptor.cni.pod import Pod
+from interceptor.cni.pod_policy import meshed
 from interceptor.cni.protocol import CniError, Code
 from interceptor.cni.selector import selects
 from interceptor.cni.verbs.common import check_ready

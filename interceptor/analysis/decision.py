@@ -35,7 +35,7 @@ NO_RULE = "no rule of ours matches it"
 
 
 class Sender(msgspec.Struct, frozen=True):
-    """Who sent something: as far as is known, ``gid`` or ``pid`` and ``command`` may be missing."""
+    """Who sent something; ``gid``, ``pid`` and ``command`` as far as they are known."""
 
     uid: int
     gid: int | None = None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from interceptor.analysis.packet import Address
+from interceptor.analysis.packet import Address  # noqa: TC001 - msgspec looks it up
 from interceptor.dialect import is_tracers
 from interceptor.names import LOOPBACK_INTERFACE, Family
 

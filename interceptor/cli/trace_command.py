@@ -104,12 +104,13 @@ class Lines:
 
     def of(self, decision: Decision) -> list[str]:
         """Give the line of a decision, and those of the rules it met."""
+        source = end_words(decision.source, decision.source_port)
+        destination = end_words(decision.destination, decision.destination_port)
         cells = [
             datetime.fromtimestamp(decision.at).astimezone().strftime("%H:%M:%S.%f")[:-3],
             str(_direction(decision)),
             decision.protocol,
-            f"{end_words(decision.source, decision.source_port)} -> "
-            f"{end_words(decision.destination, decision.destination_port)}",
+            f"{source} -> {destination}",
             _sender(decision),
             str(decision.fate),
         ]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from interceptor.analysis.decision import Decision, Listing, decide
+from interceptor.analysis.decision import Decision, Listing, Sender, decide
 from interceptor.analysis.traced import Ways
 from interceptor.errors import HostError, InterceptorError
 from interceptor.model import Rule, Ruleset
@@ -72,45 +72,65 @@ class _NfTables:
         self._listed: list[tuple[int, Listing]] = []
         """By the generation they are of: the newest, and the one before."""
 
+        self._over: list[Way] = []
+        self._take(0)
+        self._newest()
+
     def wait(self, seconds: float) -> list[Decision]:
         """Wait for decisions."""
         end = time.monotonic() + seconds
         while True:
-            found = self._told_within(end - time.monotonic())
+            self._take(end - time.monotonic())
+            # A socket may be closed soon, so this comes before anything that takes time.
+            sent = [(way, self._sender(way)) for way in self._over]
+            self._over = []
+            found = [self._decided(*one) for one in sent if self._is_wanted(one[0])]
             if found or time.monotonic() >= end:
                 return found
 
-    def _told_within(self, seconds: float) -> list[Decision]:
+    def _take(self, seconds: float) -> None:
+        """Wait for events, and see which packets are at their end by them or by the time."""
         due = self._ways.due
         if due is not None:
             seconds = min(seconds, due - time.time())
-        over: list[Way] = []
         for event in self._told.wait(seconds):
-            over += self._ways.add(event)
+            self._over += self._ways.add(event)
         if self._told.losses > self._losses:
             # Which events of which packets are missing, nobody knows.
             self._losses = self._told.losses
             self._ways.forget()
-        over += self._ways.overdue(time.time())
-        decided = [self._decided(way) for way in over]
-        return [decision for decision in decided if decision is not None]
+        self._over += self._ways.overdue(time.time())
 
-    def _decided(self, way: Way) -> Decision | None:
-        if way.protocol == "udp" and not self._listing(way.begun).captures_udp:
+    def _sender(self, way: Way) -> Sender | None:
+        """Give who sent a packet: the kernel's word for the user, a look for the process."""
+        if way.is_inbound:
             return None
-        decision = decide(way, self._listing, rule_words)
-        if decision.inbound:
-            return decision
-        return msgspec.structs.replace(decision, sender=sender(decision))
+        logged = self._told.logged and self._told.logged.sender(way.header)
+        found = sender(way.protocol, way.header)
+        if logged and found:
+            return msgspec.structs.replace(logged, pid=found.pid, command=found.command)
+        return logged or found
+
+    def _is_wanted(self, way: Way) -> bool:
+        """Whether a packet is of the kind that is decided about: DNS may not be captured."""
+        return way.protocol != "udp" or self._listing(way.begun).captures_udp
+
+    def _decided(self, way: Way, by: Sender | None) -> Decision:
+        return msgspec.structs.replace(decide(way, self._listing, rule_words), sender=by)
 
     def _listing(self, event: Event) -> Listing:
         """Give the rules that were in force when something happened, as far as they are known."""
-        if not self._listed or self._listed[0][0] < self._told.generation:
-            generation = self._told.generation
-            self._listed = [(generation, Listing(listed(Deadline(_LISTING_S)))), *self._listed[:1]]
-        (_, newest), *before = self._listed
-        fitting = [one for generation, one in before if event.generation <= generation]
-        return fitting[0] if fitting else newest
+        newest = self._newest()
+        before = [one for generation, one in self._listed[1:] if event.generation <= generation]
+        return before[0] if before else newest
+
+    def _newest(self) -> Listing:
+        """Give the rules that are in force, read again if they have changed."""
+        generation = self._told.generation
+        if not self._listed or self._listed[0][0] < generation:
+            listing = Listing(listed(Deadline(_LISTING_S)))
+            self._listed = [(generation, listing), *self._listed[:1]]
+        return self._listed[0][1]
 
 
 def listed(deadline: Deadline) -> Ruleset:

@@ -49,6 +49,10 @@ class Kernel:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ask no more."""
         self._socket.close()
 
     def ask(self, *messages: Message) -> Iterator[Message]:
@@ -70,6 +74,25 @@ class Kernel:
         for kind, flags, sequence, body in messages(data):
             if sequence == self._sequence:
                 yield kind, flags, body
+
+    def pending(self, most: int) -> Iterator[bytes]:
+        """Give the datagrams the kernel has sent by itself, of so many bytes, without waiting."""
+        # With a timeout Python waits, whatever flags say.
+        self._socket.settimeout(0)
+        try:
+            while True:
+                try:
+                    data, _, _, sender = self._socket.recvmsg(most)
+                except BlockingIOError:
+                    return
+                except OSError as error:
+                    if error.errno != errno.ENOBUFS:
+                        raise
+                    continue
+                if sender[0] == 0:
+                    yield data
+        finally:
+            self._socket.settimeout(_ANSWER_TIMEOUT_S)
 
     def dump(self, kind: int, body: bytes) -> Iterator[bytes]:
         """Ask for all of a kind; give the body of each.

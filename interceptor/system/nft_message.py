@@ -115,6 +115,12 @@ def set_trace(*, on: bool) -> tuple[bytes, bytes]:
     return value, _expression("meta", (2, _be32(_NFTRACE)), (3, _be32(_REGISTER)))
 
 
+def log(group: int, length: int) -> bytes:
+    """Log the first bytes of the packet to a group of NFLOG, at once."""
+    once = [(1, struct.pack("!H", group)), (3, _be32(length)), (4, struct.pack("!H", 1))]
+    return _expression("log", *once)
+
+
 def _new(kind: int, flags: int, fields: Sequence[tuple[int, bytes]]) -> Message:
     body = generic(_INET) + _list(*fields)
     return SUBSYSTEM << 8 | kind, REQUEST | ACK | _CREATE | flags, body

@@ -13,16 +13,17 @@ import select
 import socket
 import struct
 import time
-from contextlib import contextmanager
-from ipaddress import IPv4Address, IPv6Address
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from interceptor.analysis.traced import BEGIN, END, KNOWN, Event, Header, Kind
+from interceptor.analysis.traced import BEGIN, END, KNOWN, Event, Kind
 from interceptor.dialect import TRACE_PREFIX
 from interceptor.errors import HostError
 from interceptor.system import nft_message as message
 from interceptor.system.netlink import Kernel, attributes, messages
+from interceptor.system.nf_log import Logged
 from interceptor.system.nfnetlink import FAMILIES, GENERIC, NETFILTER, OWNED, SUBSYSTEM, commit
+from interceptor.system.nft_header import LONGEST, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,11 +66,12 @@ class Told:
     """What the kernel tells; :func:`told` makes it.
 
     ``table`` is the name of the table that has it tell. ``losses`` is how often it had more to
-    tell than was fetched in time.
+    tell than was fetched in time. ``logged`` knows who sent packets, if this kernel can tell.
     """
 
-    def __init__(self, table: str, listening: socket.socket) -> None:
+    def __init__(self, table: str, listening: socket.socket, logged: Logged | None) -> None:
         self.table = table
+        self.logged = logged
         self.losses = 0
         self.generation = 0
         self._listening = listening
@@ -142,24 +144,6 @@ class Told:
 _FAMILIES = {number: family for family, number in FAMILIES.items()}
 
 
-def read_header(network: bytes, transport: bytes) -> Header | None:
-    """Read both ends of a packet from the beginning of its headers; ``None`` without them.
-
-    The kernel gives as much of them as there is, up to the length of IPv6's and TCP's.
-    """
-    if len(transport) < struct.calcsize("!HH"):
-        return None
-    source_port, destination_port = struct.unpack_from("!HH", transport)
-    match network[0] >> 4 if network else 0:
-        case 4 if len(network) >= 20:  # noqa: PLR2004 - of RFC 791
-            source4, destination4 = IPv4Address(network[12:16]), IPv4Address(network[16:20])
-            return Header(source4, source_port, destination4, destination_port)
-        case 6 if len(network) >= 40:  # noqa: PLR2004 - of RFC 8200
-            source6, destination6 = IPv6Address(network[8:24]), IPv6Address(network[24:40])
-            return Header(source6, source_port, destination6, destination_port)
-    return None
-
-
 def _verdict(told: dict[int, bytes]) -> str:
     if _POLICY in told:
         code = int.from_bytes(told[_POLICY], signed=True)
@@ -181,43 +165,61 @@ def told() -> Iterator[Told]:
     Raises:
         HostError: it does not, or this process may not ask.
     """
-    try:
-        kernel = Kernel(NETFILTER)
-    except OSError as error:
-        raise _cannot(error.errno or 0) from None
-    with kernel, socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER) as listening:
+    with ExitStack() as stack:
         try:
-            listening.setsockopt(socket.SOL_SOCKET, _RCVBUFFORCE, _BUFFER)
-            listening.bind((0, 1 << (_GROUP_TABLES - 1) | 1 << (_GROUP_TRACE - 1)))
-            listening.settimeout(0)
-            # The number of the socket is its own in this namespace: two tracers have two tables.
+            kernel = stack.enter_context(Kernel(NETFILTER))
+            listening = stack.enter_context(_listening())
+            logged = _logged(stack)
+            # The number of the socket is its own in this namespace: two tracers, two tables.
             table = f"{TRACE_PREFIX}{kernel.port}"
-            refused = commit(kernel, script(table, OWNED))
+            refused = commit(kernel, script(table, OWNED, logged.group if logged else None))
+            if refused and logged:
+                logged = None
+                refused = commit(kernel, script(table, OWNED, None))
             if refused in (errno.EINVAL, errno.EOPNOTSUPP):
                 # Before Linux 5.12 tables have no owners.
-                refused = commit(kernel, script(table, 0))
+                refused = commit(kernel, script(table, 0, None))
         except OSError as error:
             raise _cannot(error.errno or 0) from None
         if refused:
             raise _cannot(refused)
-        try:
-            yield Told(table, listening)
-        finally:
-            # With its owner's socket it would go too; without an owner only so.
-            commit(kernel, [message.delete_table(table)])
+        # With its owner's socket it would go too; without an owner only so.
+        stack.callback(commit, kernel, [message.delete_table(table)])
+        yield Told(table, listening, logged)
 
 
-def script(table: str, flags: int) -> list[Message]:
+def _listening() -> socket.socket:
+    """Open a socket that hears what is told and that rules have changed."""
+    made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER)
+    made.setsockopt(socket.SOL_SOCKET, _RCVBUFFORCE, _BUFFER)
+    made.bind((0, 1 << (_GROUP_TABLES - 1) | 1 << (_GROUP_TRACE - 1)))
+    made.settimeout(0)
+    return made
+
+
+def _logged(stack: ExitStack) -> Logged | None:
+    try:
+        logged = Logged()
+    except OSError:
+        return None
+    stack.callback(logged.close)
+    return logged
+
+
+def script(table: str, flags: int, log_group: int | None) -> list[Message]:
     """Write what makes the kernel tell.
 
     A connection's first packet is looked at, and none that conntrack has confirmed already: that
     one comes again, and nothing is decided about it. What comes in by ``lo`` has left by it, and
-    is told of since then.
+    is told of since then. With a ``log_group``, what is sent is logged to it.
     """
     batch = [message.new_table(table, flags)]
     for hook, way in ((_PREROUTING, "in"), (_OUTPUT, "out")):
         from_outside = (message.meta(message.META_IIF), message.unequal(_LOOPBACK))
         outside = from_outside if hook == _PREROUTING else ()
+        does = [*message.set_trace(on=True)]
+        if log_group is not None and hook == _OUTPUT:
+            does.insert(0, message.log(log_group, LONGEST))
         firsts = {
             "tcp": (
                 *_of(socket.IPPROTO_TCP),
@@ -235,7 +237,7 @@ def script(table: str, flags: int) -> list[Message]:
             chain = f"{BEGIN}-{protocol}-{way}"
             batch += [
                 message.new_chain(table, chain, hook, _BEFORE_RAW),
-                message.new_rule(table, chain, *outside, *first, *message.set_trace(on=True)),
+                message.new_rule(table, chain, *outside, *first, *does),
             ]
         chain = f"{KNOWN}-{way}"
         known = (

@@ -17,7 +17,7 @@ from interceptor.system.netlink import ERROR, REQUEST, Kernel
 from interceptor.system.netns import CURRENT
 
 if TYPE_CHECKING:
-    from interceptor.analysis.decision import Decision
+    from interceptor.analysis.traced import Header
 
 # linux/netlink.h, linux/sock_diag.h, linux/inet_diag.h, net/tcp_states.h
 _SOCK_DIAG, _BY_FAMILY = 4, 20
@@ -30,17 +30,15 @@ _TIME_WAIT, _LISTEN = 6, 10
 _PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
 
 
-def sender(decision: Decision) -> Sender | None:
+def sender(protocol_name: str, header: Header) -> Sender | None:
     """Give who made a connection or sent a query from this namespace; ``None`` if nobody knows."""
-    protocol = _PROTOCOLS.get(decision.protocol)
-    if protocol is None:
-        return None
-    own = decision.source_port, decision.source.packed
-    other = decision.destination_port, decision.destination.packed
+    protocol = _PROTOCOLS[protocol_name]
+    own = header.source_port, header.source.packed
+    other = header.destination_port, header.destination.packed
     if protocol == socket.IPPROTO_UDP:
         # "src and dst are swapped for historical reasons", net/ipv4/udp_diag.c.
         own, other = other, own
-    family = socket.AF_INET if isinstance(decision.source, IPv4Address) else socket.AF_INET6
+    family = socket.AF_INET if isinstance(header.source, IPv4Address) else socket.AF_INET6
     asked = _REQUEST.pack(family, protocol, 0, 0xFFFFFFFF)
     asked += _ID.pack(own[0], other[0], own[1], other[1], 0, _NO_COOKIE)
     try:

@@ -25,8 +25,8 @@ between two hooks, or somebody holds it."""
 
 BEGIN, KNOWN, END = "begin", "known", "end"
 """What the chains of a tracer's table are called, before a dash. Where one that begins has a rule
-met, a packet begins its way; its name ends with the protocol. Where one of ``known`` has, the
-packet belongs to a connection that was decided about before."""
+met, a packet begins its way; its name goes on with the protocol. In ``known`` a packet whose
+connection was decided about before is let go: no more is told of it, not even that."""
 
 
 class Kind(StrEnum):
@@ -99,6 +99,7 @@ class _Open:
         self.header = self.last = header
         self.met: list[Event] = []
         self.touched = begun.at
+        self.is_new = False
 
     def way(self) -> Way:
         return Way(
@@ -146,12 +147,13 @@ class Ways:
             if event.in_interface == LOOPBACK_INTERFACE:
                 self._come_in(event, event.header)
             elif event.kind is Kind.RULE:
-                if found:
+                if found and found.is_new:
                     yield found.way()
                 protocol = which.partition("-")[0]
                 self._open[event.packet] = _Open(protocol, event, event.header)
-        elif found and role == KNOWN and event.kind is Kind.RULE:
-            del self._open[event.packet]
+        elif found and role == KNOWN:
+            self._touch(found, event)
+            found.is_new = True
         elif found and role == END:
             self._touch(found, event)
             del self._open[event.packet]
@@ -197,4 +199,6 @@ Key = TypeVar("Key")
 def _overdue(ways: dict[Key, _Open], now: float) -> Iterator[Way]:
     late = [key for key, one in ways.items() if now - one.touched >= LONGEST_S]
     for key in late:
-        yield ways.pop(key).way()
+        one = ways.pop(key)
+        if one.is_new:
+            yield one.way()

@@ -61,8 +61,8 @@ def run(session: Session, **given: Any) -> int:
             # A reader who has enough is no error.
             if told == given["count"] or getattr(sys.stdout, "fault", None):
                 break
-        losses = source.losses()
-    session.printer.talk(_summary(told, losses))
+        lost = source.lost()
+    session.printer.talk(_summary(told, lost))
     return DONE
 
 
@@ -164,11 +164,11 @@ def _facts(decision: Decision) -> dict[str, object]:
     }
 
 
-def _summary(told: int, losses: int) -> str:
+def _summary(told: int, lost: int) -> str:
     decisions = f"{told} decision{'' if told == 1 else 's'}"
-    if not losses:
+    if not lost:
         return f"{decisions}, none lost"
-    return f"{decisions}; {losses} times there were more than could be told, and some were lost"
+    return f"{decisions}; {lost} events were lost, and the decisions they were of are not shown"
 
 
 _OPTIONS = (

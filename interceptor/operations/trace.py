@@ -37,10 +37,10 @@ Wait = Callable[[float], list[Decision]]
 
 
 class Source(msgspec.Struct, frozen=True):
-    """Tells of decisions; ``losses`` gives how often there were more than could be told."""
+    """Tells of decisions; ``lost`` gives how many events could not be told so far."""
 
     wait: Wait
-    losses: Callable[[], int]
+    lost: Callable[[], int]
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def traced(deadline: Deadline) -> Iterator[Source]:
         )
     with nft_trace.told() as told:
         source = _NfTables(told)
-        yield Source(source.wait, lambda: told.losses)
+        yield Source(source.wait, told.lost)
 
 
 class _NfTables:

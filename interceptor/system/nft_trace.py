@@ -13,7 +13,7 @@ import select
 import socket
 import struct
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from interceptor.analysis.traced import BEGIN, END, KNOWN, Event, Kind
@@ -56,6 +56,7 @@ _CONFIRMED = struct.pack("=I", 1 << 3)
 """IPS_CONFIRMED of linux/netfilter/nf_conntrack_common.h."""
 _LOOPBACK = struct.pack("=I", 1)
 """LOOPBACK_IFINDEX of net/flow.h: that of ``lo`` in every namespace."""
+_SOCKETS = "/proc/thread-self/net/netlink"
 _BUFFER = 1 << 23
 _MOST_AT_ONCE = 1 << 16
 _MOST_EVENTS = 2048
@@ -94,6 +95,17 @@ class Told:
                 if sender[0] == 0 and not flags & socket.MSG_TRUNC:
                     found += self._events(data)
         return found
+
+    def lost(self) -> int:
+        """Give how many events there were that could not be kept until they were fetched."""
+        inode = str(os.fstat(self._listening.fileno()).st_ino)
+        with suppress(OSError), open(_SOCKETS, encoding="ascii") as file:
+            for line in file:
+                *_, drops, number = line.split()
+                if number == inode:
+                    return int(drops)
+        # Nobody says how many; that there were some is known.
+        return self.losses
 
     def _events(self, data: bytes) -> Iterator[Event]:
         now = time.time()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -401,3 +402,20 @@ def test_many_connections_at_once_are_all_told(world: Pod) -> None:
         assert len({one["source_port"] for one in told}) == 300
         assert {one["fate"] for one in told} == {"redirect to 15006"}
         assert tracer.end()[2] == "300 decisions, none lost\n"
+
+
+def test_what_is_lost_is_counted(world: Pod) -> None:
+    done_well("install", namespace=world.pod)
+    with Tracer(world.pod, "--inbound", output="human") as tracer:
+        tracer.send(signal.SIGSTOP)
+        for _ in range(3000):
+            connect(world.client, POD[4], _APP)
+        tracer.send(signal.SIGCONT)
+        code, out, err = tracer.end()
+    assert code == 0
+    told = re.fullmatch(r"(\d+) decisions; (\d+) events were lost, .*\n", err)
+    assert told
+    assert len(out.splitlines()) == int(told[1])
+    assert int(told[2]) > 0
+    # Nothing is told of which a part is missing.
+    assert all(line.endswith(f"redirect to 15006  {_INBOUND}") for line in out.splitlines())

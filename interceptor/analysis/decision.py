@@ -51,6 +51,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
         inbound: whether it arrived from outside; then nobody is known to have sent it.
         destination: where it was sent, whatever became of it.
         why: of the rule that decided; if that is not of ours (``is_others``), the rule.
+        is_lost: it was decided so, but the packet was not seen to go on: what is not traced, as
+            iptables-legacy or a route, has it.
         sender: ``None`` if nobody knows.
         path: the rules it met, if the kernel tells of each.
     """
@@ -65,6 +67,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     fate: Fate
     why: str
     is_others: bool = False
+    is_lost: bool = False
     sender: Sender | None = None
     path: tuple[Visit, ...] = ()
 
@@ -145,6 +148,7 @@ def decide(
         fate=_fate(way, visits),
         why=why,
         is_others=is_others,
+        is_lost=way.is_lost,
         path=visits,
     )
 

@@ -76,13 +76,17 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Way(msgspec.Struct, frozen=True, kw_only=True):
-    """All that happened to a packet: how it began, how it was at last, what it met in between."""
+    """All that happened to a packet: how it began, how it was at last, what it met in between.
+
+    It ``is_lost`` if it came neither to its end nor to a rule that threw it away.
+    """
 
     protocol: str
     begun: Event
     header: Header
     last: Header
     met: tuple[Event, ...]
+    is_lost: bool = False
 
     @property
     def is_inbound(self) -> bool:
@@ -101,8 +105,9 @@ class _Open:
         self.touched = begun.at
         self.is_new = False
 
-    def way(self) -> Way:
+    def way(self, *, is_lost: bool = False) -> Way:
         return Way(
+            is_lost=is_lost,
             protocol=self.protocol,
             begun=self.begun,
             header=self.header,
@@ -148,7 +153,7 @@ class Ways:
                 self._come_in(event, event.header)
             elif event.kind is Kind.RULE:
                 if found and found.is_new:
-                    yield found.way()
+                    yield found.way(is_lost=True)
                 protocol = which.partition("-")[0]
                 self._open[event.packet] = _Open(protocol, event, event.header)
         elif found and role == KNOWN:
@@ -201,4 +206,4 @@ def _overdue(ways: dict[Key, _Open], now: float) -> Iterator[Way]:
     for key in late:
         one = ways.pop(key)
         if one.is_new:
-            yield one.way()
+            yield one.way(is_lost=True)

@@ -39,7 +39,9 @@ def run(session: Session, **given: Any) -> int:
     they are captured. Rules are not touched; while it runs there is a table "interceptor-trace-"
     with a number, which the kernel takes away with this process, however it ends.
 
-    A user and a process are looked up a moment after they sent, and may be gone by then.
+    The user is the kernel's word; the process is looked up a moment after it sent, and may be
+    gone by then. "Not seen to go on" is what something lost that the kernel does not tell of, as
+    a rule of iptables-legacy, or a route.
 
     With --output json each line is an object of its own. It ends with Ctrl-C, or as --for and
     --count say, with exit code 0.
@@ -118,7 +120,8 @@ class Lines:
         padded = [cell.ljust(w) for cell, w in zip(cells, self._widths, strict=True)]
         if self._is_colored:
             padded[-1] = click.style(padded[-1], fg=_color(decision))
-        line = "  ".join([*padded, decision.why]).rstrip()
+        why = decision.why + (", and not seen to go on" if decision.is_lost else "")
+        line = "  ".join([*padded, why]).rstrip()
         return [line, *path_lines(decision.path)] if self._is_verbose else [line]
 
 
@@ -160,6 +163,7 @@ def _facts(decision: Decision) -> dict[str, object]:
         "fate": str(decision.fate),
         "why": decision.why,
         "decided_by_others": decision.is_others,
+        "lost": decision.is_lost,
         "path": [visit_facts(visit) for visit in decision.path],
     }
 

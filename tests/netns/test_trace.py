@@ -133,6 +133,7 @@ def test_what_is_decided_is_shown_and_why(world: Pod, path: RulePath, version: i
         assert (own["direction"], own["fate"]) == ("outbound", "redirect to 15006")
         assert own["why"] == _INBOUND
         assert not any(one["decided_by_others"] for one in (captured, kept, sent, proxys, own))
+        assert not any(one["lost"] for one in (captured, kept, sent, proxys, own))
         code, out, err = tracer.end()
     assert (code, out) == (0, "")
     assert err == "5 decisions, none lost\n"
@@ -201,6 +202,18 @@ def test_others_who_decide_are_named(world: Pod, path: RulePath) -> None:
         lost = tracer.next()
         assert (lost["direction"], lost["fate"], lost["uid"]) == ("outbound", "drop", 1000)
         assert lost["destination"] == FAR[4]
+
+
+def test_what_nobody_tells_of_is_not_told_as_arrived(world: Pod) -> None:
+    """A rule of iptables-legacy drops it behind ours: the kernel is silent about that."""
+    done_well("install", namespace=world.pod)
+    world.pod.run(
+        "iptables-legacy", *["-I", "INPUT", "-p", "tcp", "--dport", "15006", "-j", "DROP"]
+    )
+    with Tracer(world.pod) as tracer:
+        connect(world.client, POD[4], _APP, timeout_s=0.1)
+        told = tracer.next()
+    assert (told["fate"], told["why"], told["lost"]) == ("redirect to 15006", _INBOUND, True)
 
 
 def test_a_packet_that_comes_again_is_told_once(world: Pod) -> None:

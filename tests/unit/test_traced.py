@@ -101,6 +101,7 @@ def test_what_is_lost_between_hooks_is_told_in_time() -> None:
         assert not list(made.add(one))
     assert not list(made.overdue(1.0 + LONGEST_S / 2))
     (way,) = made.overdue(1.0 + LONGEST_S)
+    assert way.is_lost
     assert [one.handle for one in way.met] == [3]
 
 

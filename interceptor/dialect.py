@@ -10,10 +10,12 @@ from ipaddress import IPv6Address
 
 import msgspec
 
-from interceptor.names import PRIORITIES
+from interceptor.names import PRIORITIES, Family
 
 OWN_PREFIX = "INTERCEPTOR_"
 OWN_TABLE = "interceptor"
+TRACE_PREFIX = "interceptor-trace-"
+"""Of the tables that ``interceptor trace`` has while it runs."""
 ISTIO_PREFIX = "ISTIO_"
 _ISTIO_TABLES = ("istio-proxy-raw", "istio-proxy-mangle", "istio-proxy-nat")
 RECORD_CHAIN = "INTERCEPTOR_RECORD"
@@ -63,7 +65,7 @@ class Ownership(msgspec.Struct, frozen=True):
 
     def owns_table(self, name: str) -> bool:
         """Whether an nft table of family inet is ours, as a whole."""
-        return name in self.nft_tables
+        return name in self.nft_tables or name.startswith(TRACE_PREFIX)
 
 
 OWN = Dialect(dict.fromkeys(PRIORITIES, OWN_TABLE))
@@ -77,6 +79,11 @@ whoever takes it over replaces all of it.
 
 PASSTHROUGH_IP6 = IPv6Address("::6")
 """The address of ``lo`` that Istio's proxy, and ours, hands IPv6 connections over from."""
+
+
+def is_tracers(family: Family, table: str) -> bool:
+    """Whether an nft table is one that ``interceptor trace`` makes."""
+    return family is Family.INET and table.startswith(TRACE_PREFIX)
 
 
 def is_istios(name: str) -> bool:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from interceptor.backends.drift import compare, flagged
 from interceptor.backends.step import Step, ToolStep, failure
-from interceptor.errors import ParseError
+from interceptor.dialect import is_tracers
+from interceptor.errors import CommandError, ParseError
 from interceptor.model import Ruleset, Table
 from interceptor.names import Family
 from interceptor.parse import nft_json
@@ -40,19 +41,30 @@ class NftablesBackend:
     def observe(self, deadline: Deadline) -> Ruleset:
         """Read every table, also those iptables-nft keeps; no process is started for none.
 
-        nft 1.0.6 writes broken JSON for some tables with flags. If somebody has one, our own
-        tables are read alone.
+        nft 1.0.6 writes broken JSON for some tables with flags. If somebody has one, tables are
+        read one by one, and those of others that cannot be read are left out. So are tables that
+        somebody traces by.
         """
         nft = need("nft", package="nftables")
         held = nfnetlink.look()
         if not held:
             return Ruleset()
         try:
-            return self._list(nft, deadline, "ruleset")
+            listed = self._list(nft, deadline, "ruleset").tables
         except ParseError:
-            ours = [t for f, t in held if f is Family.INET and self._ownership.owns_table(t)]
-            listed = [self._list(nft, deadline, "table", Family.INET, name) for name in ours]
-            return Ruleset(tuple(table for one in listed for table in one.tables))
+            listed = tuple(t for key in held for t in self._read(nft, deadline, *key))
+        return Ruleset(
+            tuple(t for t in listed if (t.family, t.name) in held or not _is_tracers(t))
+        )
+
+    def _read(self, nft: str, deadline: Deadline, family: Family, name: str) -> tuple[Table, ...]:
+        """Read one table; none if it is not ours, and cannot be read or is gone by now."""
+        try:
+            return self._list(nft, deadline, "table", family, name).tables
+        except (ParseError, CommandError):
+            if family is Family.INET and self._ownership.owns_table(name):
+                raise
+            return ()
 
     def _list(self, nft: str, deadline: Deadline, *what: str) -> Ruleset:
         argv = [nft, "-j", "list", *what]
@@ -93,6 +105,10 @@ class NftablesBackend:
 
     def _owns(self, table: Table) -> bool:
         return table.family is Family.INET and self._ownership.owns_table(table.name)
+
+
+def _is_tracers(table: Table) -> bool:
+    return is_tracers(table.family, table.name)
 
 
 def transition(target: Ruleset, own: Ruleset, *, anew: bool = False) -> str:

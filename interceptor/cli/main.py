@@ -28,6 +28,7 @@ COMMANDS = {
     "verify": "Make real connections and see where they end.",
     "uninstall": "Remove all that was ever installed.",
     "explain": "Say what becomes of one connection, and why, rule by rule.",
+    "trace": "Show each decision as it is made: who connects where, what becomes of it, why.",
     "prove": "Prove of all packets that rules do what the settings want.",
     "diff": "Say which traffic fares otherwise under other rules.",
     "graph": "Draw the chains and a packet's way through them.",

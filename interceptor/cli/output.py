@@ -125,6 +125,13 @@ class Printer:
         )
 
     @staticmethod
+    def json_line(facts: dict[str, Any]) -> None:
+        """Print one JSON object in one line, of which there will be more."""
+        import msgspec
+
+        click.echo(msgspec.json.encode(facts, enc_hook=str).decode())
+
+    @staticmethod
     def talk(line: str) -> None:
         """Say something that is not the answer."""
         click.echo(_printable(line), err=True)

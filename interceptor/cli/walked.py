@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from interceptor.analysis.telling import action_words
-from interceptor.errors import RulesetError
-from interceptor.names import PRIORITIES
-from interceptor.render import iptables, nftables
+from interceptor.render.words import rule_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,16 +29,6 @@ def _cells(visit: Visit) -> tuple[str, str, str, str]:
     return (
         str(visit.hook),
         f"{visit.table} {visit.chain} {visit.number}",
-        visit.rule.why or visit.rule.text or _words(visit),
+        visit.rule.why or visit.rule.text or rule_words(visit.rule, visit.family, visit.table),
         f"{does}, if it matches" if visit.is_unsure else does,
     )
-
-
-def _words(visit: Visit) -> str:
-    """Write a rule without a why as the tool of its table would, if that has words for it."""
-    try:
-        if visit.table in PRIORITIES:
-            return iptables.words(visit.rule, visit.family)
-        return nftables.words(visit.rule).replace("counter ", "")
-    except RulesetError:
-        return ""

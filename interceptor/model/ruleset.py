@@ -25,7 +25,8 @@ class Rule(msgspec.Struct, frozen=True, eq=False):
 
     ``text`` is the line a rule was read from, and ``counted`` the packets and bytes it had matched
     by then; they are no part of its meaning. ``only`` names the language the rule is for,
-    ``iptables`` or ``nftables``, where a dialect has it in one alone.
+    ``iptables`` or ``nftables``, where a dialect has it in one alone. ``handle`` is the number by
+    which nf_tables knows the rule in its table, 0 if that is not known.
     """
 
     matches: tuple[Match, ...] = ()
@@ -34,6 +35,7 @@ class Rule(msgspec.Struct, frozen=True, eq=False):
     text: str = ""
     only: str = ""
     counted: tuple[int, int] | None = None
+    handle: int = 0
 
     @property
     def meaning(self) -> tuple[frozenset[Match], Action, str]:

@@ -109,14 +109,19 @@ class _Listing:
                 raise TypeError
             is_inet = table[0] == Family.INET
             rules = unfold(statements, self._sets[table], why, is_inet=is_inet)
-            counted = _counted(statements)
-            if counted is None:
-                return rules
-            return tuple(msgspec.structs.replace(rule, counted=counted) for rule in rules)
+            known = {"counted": _counted(statements), "handle": _handle(body)}
+            return tuple(msgspec.structs.replace(rule, **known) for rule in rules)
         except BAD_SHAPES:
             words = plain(statements)
+            action = model.UnreadableAction(words)
             unread = (model.Unreadable(words),)
-            return (model.Rule(unread, model.UnreadableAction(words), why, words),)
+            return (model.Rule(unread, action, why, words, handle=_handle(body)),)
+
+
+def _handle(body: Json) -> int:
+    """Give the kernel's number of a rule; a listing may be without."""
+    handle = body.get("handle", 0)
+    return handle if isinstance(handle, int) else 0
 
 
 def _counted(statements: list[Any]) -> tuple[int, int] | None:

@@ -25,6 +25,9 @@ _MOST_LOOKS = 20
 
 T = TypeVar("T")
 
+Message = tuple[int, int, bytes]
+"""Type, flags and body."""
+
 
 class Kernel:
     """A socket to one of the kernel's netlink families; ``with`` it, it is open.
@@ -46,9 +49,13 @@ class Kernel:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ask no more."""
         self._socket.close()
 
-    def ask(self, *messages: tuple[int, int, bytes]) -> Iterator[tuple[int, int, bytes]]:
+    def ask(self, *messages: Message) -> Iterator[Message]:
         """Send messages of type, flags and body, and give answers for ever: the same of each."""
         self._sequence += 1
         parts = [
@@ -63,14 +70,29 @@ class Kernel:
             if sender[0] == 0:
                 yield from self._messages(data)
 
-    def _messages(self, data: bytes) -> Iterator[tuple[int, int, bytes]]:
-        while len(data) >= _HEADER.size:
-            length, kind, flags, sequence, _ = _HEADER.unpack_from(data)
-            if not _HEADER.size <= length <= len(data):
-                raise OSError(errno.EBADMSG, os.strerror(errno.EBADMSG))
+    def _messages(self, data: bytes) -> Iterator[Message]:
+        for kind, flags, sequence, body in messages(data):
             if sequence == self._sequence:
-                yield kind, flags, data[_HEADER.size : length]
-            data = data[(length + 3) & ~3 :]
+                yield kind, flags, body
+
+    def pending(self, most: int) -> Iterator[bytes]:
+        """Give the datagrams the kernel has sent by itself, of so many bytes, without waiting."""
+        # With a timeout Python waits, whatever flags say.
+        self._socket.settimeout(0)
+        try:
+            while True:
+                try:
+                    data, _, _, sender = self._socket.recvmsg(most)
+                except BlockingIOError:
+                    return
+                except OSError as error:
+                    if error.errno != errno.ENOBUFS:
+                        raise
+                    continue
+                if sender[0] == 0:
+                    yield data
+        finally:
+            self._socket.settimeout(_ANSWER_TIMEOUT_S)
 
     def dump(self, kind: int, body: bytes) -> Iterator[bytes]:
         """Ask for all of a kind; give the body of each.
@@ -90,6 +112,12 @@ class Kernel:
         if changed:
             raise InterruptedError
 
+    @property
+    def port(self) -> int:
+        """The number by which this socket is known in its namespace, to nobody else."""
+        number: int = self._socket.getsockname()[0]
+        return number
+
     def do(self, kind: int, flags: int, body: bytes) -> int:
         """Have the kernel do something; give the errno of why it did not, or 0."""
         for answer, _, found in self.ask((kind, REQUEST | ACK | flags, body)):
@@ -108,6 +136,20 @@ def until_still(look: Callable[[], T]) -> T:
         with suppress(InterruptedError):
             return look()
     raise OSError(errno.EAGAIN, "they change all the time")
+
+
+def messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """Read the messages of a datagram: type, flags, sequence number and body of each.
+
+    Raises:
+        OSError: it is none.
+    """
+    while len(data) >= _HEADER.size:
+        length, kind, flags, sequence, _ = _HEADER.unpack_from(data)
+        if not _HEADER.size <= length <= len(data):
+            raise OSError(errno.EBADMSG, os.strerror(errno.EBADMSG))
+        yield kind, flags, sequence, data[_HEADER.size : length]
+        data = data[(length + 3) & ~3 :]
 
 
 def attributes(data: bytes) -> dict[int, bytes]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from interceptor.dialect import is_tracers
 from interceptor.errors import CommandError, HostError
 from interceptor.names import Family
 from interceptor.system.netlink import (
@@ -31,18 +32,21 @@ from interceptor.system.netlink import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from interceptor.system.netlink import Message
 
 # linux/netlink.h, linux/netfilter/nfnetlink.h, linux/netfilter/nf_tables.h
-_NETLINK_NETFILTER = 12
-_SUBSYSTEM = 10
+NETFILTER = 12
+SUBSYSTEM = 10
 _BATCH_BEGIN, _BATCH_END = 16, 17
-_GETTABLE, _DELTABLE, _GETCHAIN, _DELCHAIN, _DELRULE = 1, 2, 4, 5, 8
+_GETTABLE, _DELTABLE, _GETCHAIN, _DELCHAIN, _GETRULE, _DELRULE = 1, 2, 4, 5, 7, 8
 _NONREC = 0x100
 _TABLE_NAME, _TABLE_FLAGS, _CHAIN_TABLE, _CHAIN_NAME, _RULE_TABLE, _RULE_CHAIN = 1, 2, 1, 3, 1, 2
-_DORMANT = 0x1
-_FAMILIES = {Family.IP: socket.AF_INET, Family.IP6: socket.AF_INET6, Family.INET: 1}
-_GENERIC = struct.Struct("=BBH")
+_RULE_HANDLE = 3
+_DORMANT, OWNED = 0x1, 0x2
+FAMILIES = {Family.IP: socket.AF_INET, Family.IP6: socket.AF_INET6, Family.INET: 1}
+GENERIC = struct.Struct("=BBH")
 
 
 class HeldTable(msgspec.Struct, frozen=True):
@@ -76,11 +80,14 @@ class Remains(msgspec.Struct, frozen=True):
 def look() -> Held:
     """Give the tables of this namespace that can hold IPv4 or IPv6 rules, and their chains.
 
+    Those that somebody traces by are left out: they decide nothing, and go with him. One that was
+    left, as by a kernel that does not know tables with an owner, is there.
+
     Raises:
         HostError: the kernel has no nf_tables, or does not let this process look.
     """
     try:
-        with Kernel(_NETLINK_NETFILTER) as kernel:
+        with Kernel(NETFILTER) as kernel:
             return until_still(lambda: _look(kernel))
     except OSError as error:
         hint = "load the nf_tables module on the node, or choose --iptables-variant legacy"
@@ -93,19 +100,43 @@ def look() -> Held:
 
 def _look(kernel: Kernel) -> Held:
     chains: dict[tuple[Family, str], set[str]] = {}
-    dormant = set()
+    dormant, tracers = set(), set()
     for family, found in _dump(kernel, _GETTABLE):
         table = family, _text(found[_TABLE_NAME])
+        flags = int.from_bytes(found.get(_TABLE_FLAGS, b""))
         chains[table] = set()
-        if int.from_bytes(found.get(_TABLE_FLAGS, b"")) & _DORMANT:
+        if flags & _DORMANT:
             dormant.add(table)
+        if flags & OWNED and is_tracers(*table):
+            tracers.add(table)
     for family, found in _dump(kernel, _GETCHAIN):
         table = family, _text(found[_CHAIN_TABLE])
         chains.setdefault(table, set()).add(_text(found[_CHAIN_NAME]))
     return {
         table: HeldTable(frozenset(names), dormant=table in dormant)
         for table, names in chains.items()
+        if table not in tracers
     }
+
+
+def rule_handles() -> dict[tuple[Family, str, str], list[int]]:
+    """Give the numbers by which the kernel knows the rules of each chain, in their order.
+
+    Chains are named by family, table and name.
+
+    Raises:
+        OSError: the kernel does not tell.
+    """
+    with Kernel(NETFILTER) as kernel:
+        return until_still(lambda: _rule_handles(kernel))
+
+
+def _rule_handles(kernel: Kernel) -> dict[tuple[Family, str, str], list[int]]:
+    handles: dict[tuple[Family, str, str], list[int]] = {}
+    for family, found in _dump(kernel, _GETRULE):
+        chain = family, _text(found[_RULE_TABLE]), _text(found[_RULE_CHAIN])
+        handles.setdefault(chain, []).append(int.from_bytes(found[_RULE_HANDLE]))
+    return handles
 
 
 def remove(remains: Remains) -> None:
@@ -127,11 +158,11 @@ def remove(remains: Remains) -> None:
 
 def _dump(kernel: Kernel, kind: int) -> Iterator[tuple[Family, dict[int, bytes]]]:
     """Ask for all of a kind; give each one's family and its attributes by number."""
-    families = {number: family for family, number in _FAMILIES.items()}
-    for body in kernel.dump(_SUBSYSTEM << 8 | kind, _generic(socket.AF_UNSPEC)):
-        family, _, _ = _GENERIC.unpack_from(body)
+    families = {number: family for family, number in FAMILIES.items()}
+    for body in kernel.dump(SUBSYSTEM << 8 | kind, generic(socket.AF_UNSPEC)):
+        family, _, _ = GENERIC.unpack_from(body)
         if family in families:
-            yield families[family], attributes(body[_GENERIC.size :])
+            yield families[family], attributes(body[GENERIC.size :])
 
 
 def _text(value: bytes) -> str:
@@ -158,27 +189,38 @@ def _send_batch(remains: Remains) -> int:
     ]
     if remains.whole:
         batch.append(_delete(remains, _DELTABLE, {_TABLE_NAME: name}))
-    if not batch:
-        return 0
-    begin = (_BATCH_BEGIN, REQUEST, _generic(socket.AF_UNSPEC, _SUBSYSTEM))
-    end = (_BATCH_END, REQUEST, _generic(socket.AF_UNSPEC, _SUBSYSTEM))
+    with Kernel(NETFILTER) as kernel:
+        return commit(kernel, batch)
+
+
+def commit(kernel: Kernel, batch: Sequence[Message]) -> int:
+    """Send one batch, of which all is done or nothing; give the errno of why not, or 0.
+
+    Args:
+        kernel: a socket to netfilter.
+        batch: messages, each of which asks for an answer.
+
+    Raises:
+        OSError: the socket itself failed.
+    """
+    begin = (_BATCH_BEGIN, REQUEST, generic(socket.AF_UNSPEC, SUBSYSTEM))
+    end = (_BATCH_END, REQUEST, generic(socket.AF_UNSPEC, SUBSYSTEM))
     left = len(batch)
-    with Kernel(_NETLINK_NETFILTER) as kernel:
-        for kind, _, body in kernel.ask(begin, *batch, end):
-            if kind == ERROR:
-                left -= 1
-                # A refused batch may give fewer answers than it had messages.
-                if (refused := code(body)) or not left:
-                    return refused
+    for kind, _, body in kernel.ask(begin, *batch, end) if batch else ():
+        if kind == ERROR:
+            left -= 1
+            # A refused batch may give fewer answers than it had messages.
+            if (refused := code(body)) or not left:
+                return refused
     return 0
 
 
-def _delete(remains: Remains, kind: int, names: dict[int, str]) -> tuple[int, int, bytes]:
+def _delete(remains: Remains, kind: int, names: dict[int, str]) -> Message:
     written = b"".join(attribute(number, name.encode() + b"\0") for number, name in names.items())
-    head = _generic(_FAMILIES[remains.family])
-    return _SUBSYSTEM << 8 | kind, REQUEST | ACK | _NONREC, head + written
+    head = generic(FAMILIES[remains.family])
+    return SUBSYSTEM << 8 | kind, REQUEST | ACK | _NONREC, head + written
 
 
-def _generic(family: int, resource: int = 0) -> bytes:
+def generic(family: int, resource: int = 0) -> bytes:
     """Write a struct nfgenmsg."""
     return struct.pack("=BB", family, 0) + struct.pack("!H", resource)

@@ -32,7 +32,7 @@ def run(call: Call, conf: NetConf, notes: Notes) -> bytes:
             others = [one for one in attachments.all() if one.netns_inode == mine.netns_inode]
             if call.netns_path and others == [mine]:
                 _uninstall(call, mine, notes)
-    except (CniError, InterceptorError) as error:
+    except (CniError, InterceptorError, OSError) as error:
         notes.update(warnings=[str(error)])
     attachments.remove(call.container_id, call.ifname)
     return b""

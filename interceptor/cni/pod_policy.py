@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from interceptor.cni.pod import Pod
 
 _FOR_ALL = (Scope.POLICY, Scope.HOST)
-_ALSO_FOR_ALL = frozenset({"timeout", "unproven"})
+_ALSO_FOR_ALL = ("timeout", "unproven")
 """Settings of one run that the node's configuration may say."""
 
 

@@ -12,7 +12,7 @@ import msgspec
 from interceptor.errors import InterceptorError
 from interceptor.files import read_file
 from interceptor.node import network_list
-from interceptor.system import lock
+from interceptor.system import holding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +71,7 @@ class Directory:
     @contextmanager
     def locked(self, deadline: Deadline) -> Iterator[None]:
         """Keep others of us out while several files are changed."""
-        with lock.directory_lock(self.path, deadline):
+        with holding.alone(self.path, deadline):
             yield
 
     def files(self) -> tuple[File, ...]:

@@ -60,30 +60,6 @@ def namespace_lock(deadline: Deadline, *, shared: bool = False) -> Iterator[bool
         os.close(descriptor)
 
 
-@contextmanager
-def directory_lock(path: str, deadline: Deadline) -> Iterator[None]:
-    """Hold a lock on a directory itself; it leaves no file, and dies with its holder.
-
-    Raises:
-        OSError: the directory cannot be opened.
-        DeadlineError: somebody else held it for too long.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        wait_s = _FIRST_WAIT_S
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                left = deadline.remaining(f"waiting for who holds the lock of {path}")
-                time.sleep(min(wait_s, left))
-                wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def _holder(descriptor: int) -> str:
     """Name the process that holds the lock, as /proc/locks has it."""
     inode = os.fstat(descriptor).st_ino

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from interceptor.cni import netconf
+from interceptor.cni.protocol import VERBS, Call
+from interceptor.cni.verbs import delete
+from interceptor.errors import DeadlineError, HostError
 from tests.lab.netns import namespaces
 from tests.lab.paths import IPTABLES_LEGACY, NFTABLES, RulePath, dump, interceptor
 from tests.lab.plugin import PREV_RESULT, Network, call
@@ -177,6 +181,23 @@ def test_del_forgets_an_attachment_that_cannot_be_read(pod: Pod, network: Networ
     answer = network.call("DEL", pod.pod.path)
     assert answer.status == 0
     assert "cannot be read" in answer.log["warnings"][0]
+    assert network.attachments == []
+
+
+@pytest.mark.parametrize("fault", [OSError(5, "I/O"), HostError("no nft"), DeadlineError("slow")])
+def test_a_pod_goes_also_if_its_rules_cannot_be_taken_out(
+    pod: Pod, network: Network, fault: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network.add(pod.pod.path)
+
+    def fail(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(delete, "_uninstall", fail)
+    called = Call(VERBS["DEL"], "c1", pod.pod.path, "eth0")
+    notes: dict[str, Any] = {}
+    assert delete.run(called, netconf.read(network.text().encode(), called), notes) == b""
+    assert str(fault) in notes["warnings"]
     assert network.attachments == []
 
 

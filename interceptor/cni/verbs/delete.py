@@ -30,7 +30,7 @@ def run(call: Call, conf: NetConf, notes: Notes) -> bytes:
         if mine is not None:
             notes.update(namespace=mine.namespace, pod=mine.pod, uid=mine.uid, result="forgotten")
             _take_out(call, mine, list(attachments.all()), notes)
-    except (CniError, InterceptorError) as error:
+    except (CniError, InterceptorError, OSError) as error:
         notes.update(warnings=[str(error)])
     attachments.remove(call.container_id, call.ifname)
     return b""

@@ -43,7 +43,7 @@ def _take_out(call: Call, mine: Attachment, all_of_them: list[Attachment], notes
     try:
         if call.netns_path and alone:
             _uninstall(call, mine, notes)
-    except (CniError, InterceptorError) as error:
+    except (CniError, InterceptorError, OSError) as error:
         notes.update(warnings=[str(error)])
     # Also of a namespace that cannot be entered any more: this does not end with it.
     known = [one for one in all_of_them if one.netns_cookie == mine.netns_cookie] == [mine]

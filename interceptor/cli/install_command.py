@@ -8,6 +8,7 @@ from interceptor.cli.exits import DONE
 from interceptor.cli.session import command
 from interceptor.cli.summary import remarks, summary
 from interceptor.operations.install import Installed, install
+from interceptor.operations.select import EBPF
 from interceptor.settings import Scope
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def run(session: Session) -> int:
         from interceptor.cli.verify_command import print_verified, verified_as_data, verify_policy
 
         held = (site.observed(done.backend),)
-        verified = verify_policy(session, session.config, session.sheet, held)
+        sockets = done.ruleset.sockets if done.backend == EBPF else None
+        verified = verify_policy(session, session.config, session.sheet, held, sockets)
         facts = {**_as_data(session, done), "verified": verified_as_data(verified)}
         session.printer.data(facts, summary(session.config, session.place, done))
     return print_verified(session, verified)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from interceptor.cli.session import Session
     from interceptor.config import Config
     from interceptor.model import Ruleset
+    from interceptor.model.pod_config import SocketPolicy
     from interceptor.sheets.sheet import Sheet
 
 _COLUMNS = ["", "family", "way", "connection", "ended", "because"]
@@ -36,18 +37,32 @@ def run(session: Session) -> int:
     with session.site() as site:
         policy = session.policy(site)
         held = tuple(site.observed(name) for name in site.holders())
-        verified = verify_policy(session, policy.config, policy.sheet, held)
+        sockets = next((one.sockets for one in held if one.sockets), None)
+        verified = verify_policy(session, policy.config, policy.sheet, held, sockets)
     session.printer.json_or_nothing(verified_as_data(verified))
     return print_verified(session, verified)
 
 
 def verify_policy(
-    session: Session, config: Config, sheet: Sheet, held: tuple[Ruleset, ...] = ()
+    session: Session,
+    config: Config,
+    sheet: Sheet,
+    held: tuple[Ruleset, ...] = (),
+    sockets: SocketPolicy | None = None,
 ) -> Verified:
-    """Verify a policy in the namespace this thread is in."""
+    """Verify a policy in the namespace this thread is in.
+
+    ``held`` is what the kernel has beside it, ``sockets`` what programs at sockets enforce.
+    """
     here = host.observe(config)
     ruleset = build(sheet, config, here)
-    return verify(ruleset, family_of(config, here).members, session.deadline, held)
+    return verify(
+        ruleset,
+        family_of(config, here).members,
+        session.deadline,
+        held,
+        sockets=sockets.config if sockets else None,
+    )
 
 
 def print_verified(session: Session, done: Verified) -> int:

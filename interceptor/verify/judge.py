@@ -48,11 +48,20 @@ def is_direct(probe: Probe, end: End) -> bool:
     return end.at == meant and end.taker in (packet.destination_port, None)
 
 
-def judge_taken(probe: Probe, end: End, *, is_answered: bool) -> Result:
-    """Judge a connection that somebody is known to have taken."""
+def judge_taken(
+    probe: Probe,
+    end: End,
+    *,
+    is_answered: bool,
+    steered: type[Redirected | Transparent] = Transparent,
+) -> Result:
+    """Judge a connection that somebody is known to have taken.
+
+    ``steered`` is what brings it to another listener and leaves its addresses as they are.
+    """
     if end.taker is None:
         return unknown(probe, "the kernel does not tell which of two listeners took it")
-    seen, ok = _seen(probe, end)
+    seen, ok = _seen(probe, end, steered)
     caught = end.in_pod and not is_direct(probe, end)
     if probe.packet.protocol == "tcp" and end.connection is None:
         if not caught:
@@ -79,7 +88,7 @@ def judge_taken(probe: Probe, end: End, *, is_answered: bool) -> Result:
     return Result(probe, seen, ok, "original destination recovered")
 
 
-def _seen(probe: Probe, end: End) -> tuple[str, bool]:
+def _seen(probe: Probe, end: End, steered: type[Redirected | Transparent]) -> tuple[str, bool]:
     """Say where it ended, and whether that is as expected."""
     port = probe.packet.destination_port
     if is_direct(probe, end):
@@ -87,7 +96,7 @@ def _seen(probe: Probe, end: End) -> tuple[str, bool]:
         same = end.in_pod and probe.expected in (Redirected(port), Transparent(port))
         return str(probe.expected if same else Direct()), same or probe.expected == Direct()
     if end.in_pod and end.taker is not None:
-        seen = Redirected(end.taker) if end.taker == end.at[1] else Transparent(end.taker)
+        seen = (Redirected if end.taker == end.at[1] else steered)(end.taker)
         return str(seen), seen == probe.expected
     return f"sent elsewhere, to port {end.at[1]} outside", False
 

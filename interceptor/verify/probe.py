@@ -68,11 +68,13 @@ class Probe(msgspec.Struct, frozen=True):
 class Places(msgspec.Struct, frozen=True, kw_only=True):
     """Addresses and ports there are to probe with, for one family.
 
-    ``outside`` is an address beyond ``interface``; ``borrowed`` are others there, each within a
+    ``local`` is an address of the pod to call it by from inside, if there is one; ``outside`` is
+    one beyond ``interface``; ``borrowed`` are others there, each within a
     network that some rule names. ``free_port`` is one that nobody and no rule uses.
     """
 
     pod: Address
+    local: Address | None
     outside: Address
     interface: str
     borrowed: tuple[Address, ...]
@@ -181,18 +183,24 @@ class Planner:
         return self._probe(Way.OUTBOUND, identity.name, packet, found, identity)
 
     def _local(self) -> Iterator[Probe]:
-        p = self._places
         localhost = LOCALHOST[self._family]
-        yield self._lo(self._me, p.pod, p.pod)
+        local = self._places.local
+        if local is not None:
+            yield self._lo(self._me, local, local)
         yield self._lo(self._me, localhost, localhost)
+        if local is not None:
+            yield from self._self_calls(local)
+
+    def _self_calls(self, local: Address) -> Iterator[Probe]:
+        """Call the pod by its own address, as the proxy does."""
         for identity in self._identities:
-            yield self._lo(identity, p.pod, p.pod)
+            yield self._lo(identity, local, local)
         for source in self._named.sources[self._family]:
             for identity in self._identities:
-                yield self._lo(identity, source, p.pod, binds=True)
-        yield from self._handovers()
+                yield self._lo(identity, source, local, binds=True)
+        yield from self._handovers(local)
 
-    def _handovers(self) -> Iterator[Probe]:
+    def _handovers(self, local: Address) -> Iterator[Probe]:
         """Connect as the proxy does that goes on to the app in its client's name.
 
         The app's answer goes to the client, and has to be led back here. Whose connection it is
@@ -201,9 +209,7 @@ class Planner:
         marks = self._named.handovers[self._family]
         for mark, client in zip(marks, self._places.clients, strict=False):
             probes = [
-                self._lo(
-                    msgspec.structs.replace(who, mark=mark), client, self._places.pod, binds=True
-                )
+                self._lo(msgspec.structs.replace(who, mark=mark), client, local, binds=True)
                 for who in (*self._identities, self._me)
             ]
             able = (probe for probe in probes if probe.expected == Direct())
@@ -233,8 +239,9 @@ class Planner:
 
     def _name(self, packet: Packet) -> str:
         """Name where a packet goes to; an address that is lent has no other name."""
-        names: dict[Address, str] = {
+        names: dict[Address | None, str] = {
             self._places.pod: "pod",
+            self._places.local: "pod",
             self._places.outside: "outside",
             LOCALHOST[self._family]: "localhost",
         }

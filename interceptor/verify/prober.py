@@ -108,6 +108,7 @@ class Prober:
         end = time.monotonic() + longest_s
         while not is_done() and time.monotonic() < end:
             self._echoers.turn()
+            self._there.proxies.turn()
 
     def _find_ends(self, connected: Sequence[Attempt], shared: set[Endpoint], end: float) -> None:
         """Find out who took each: by its endpoint here, in the kernel's list, or by its token.
@@ -180,7 +181,12 @@ class Prober:
         if not attempt.is_stream:
             attempt.end = self._echoers.received(attempt.token)
         if attempt.end:
-            return judge_taken(attempt.probe, attempt.end, is_answered=is_answered)
+            return judge_taken(
+                attempt.probe,
+                attempt.end,
+                is_answered=is_answered,
+                steered=self._there.proxies.steered,
+            )
         if attempt.has_other:
             return judge_answered(attempt.probe, others)
         if not attempt.is_connected:

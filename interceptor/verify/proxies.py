@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
+from interceptor.analysis.packet import Redirected, Transparent
 from interceptor.names import FAMILY_NAMES
 from interceptor.verify.diag import is_transparent, transparent_listeners
 
@@ -12,6 +13,36 @@ if TYPE_CHECKING:
 
     from interceptor.names import Family
     from interceptor.verify.sockets import Endpoint
+
+
+class Takers(Protocol):
+    """Tells which listener took a connection that is where it was sent to.
+
+    ``steered`` is what brings one to another listener and leaves its addresses as they are.
+    """
+
+    steered: type[Redirected | Transparent]
+
+    def turn(self) -> None:
+        """Keep what is told for a while only; called often."""
+
+    def taker(self, destination: Endpoint, at: Endpoint, client: Endpoint) -> int | None:
+        """Give the port of the listener that took a connection; ``None`` if nobody knows.
+
+        Args:
+            destination: where the client connected to.
+            at: where the connection is in the kernel's list.
+            client: its other end there.
+        """
+
+    def may_have(self, destination: Endpoint, at: Endpoint, client: Endpoint) -> bool:
+        """Whether one of others, and none of ours, took what was sent to a port of ours."""
+
+    def remarks(self, taken: Collection[int]) -> list[str]:
+        """Say what else explains where connections went.
+
+        ``taken`` are ports of the rules at which others listen.
+        """
 
 
 class Proxies:
@@ -28,6 +59,8 @@ class Proxies:
         ports: those at which others are; ``None`` if the kernel does not tell.
         are_there: whether there is anybody who may have connections so.
     """
+
+    steered: type[Redirected | Transparent] = Transparent
 
     def __init__(
         self,
@@ -72,6 +105,9 @@ class Proxies:
             are_there = bool(ports)
         plain = {*mine} - {*transparent}
         return cls(family, tproxy_ports, plain, ports, are_there=are_there)
+
+    def turn(self) -> None:
+        """Do nothing: the kernel can be asked at any time."""
 
     def taker(self, destination: Endpoint, at: Endpoint, client: Endpoint) -> int | None:
         """Give the port of the listener that took a connection; ``None`` if nobody knows.

@@ -13,6 +13,7 @@ from interceptor.analysis.packet import Packet
 from interceptor.errors import DeadlineError, HostError
 from interceptor.names import FAMILY_NAMES
 from interceptor.verify.answerer import answerers
+from interceptor.verify.at_sockets import at_sockets
 from interceptor.verify.hosts import Host, reachable_hosts
 from interceptor.verify.loopback import loopback
 from interceptor.verify.named import Identity, Named
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
 
     from interceptor.analysis.packet import Address
     from interceptor.model import Ruleset
+    from interceptor.model.pod_config import PodConfig
     from interceptor.names import Family
     from interceptor.system.deadline import Deadline
+    from interceptor.verify.at_sockets import AtSockets
     from interceptor.verify.cable import Ends
     from interceptor.verify.judge import Result
 
@@ -57,6 +60,8 @@ def verify(
     families: tuple[Family, ...],
     deadline: Deadline,
     held: tuple[Ruleset, ...] = (),
+    *,
+    sockets: PodConfig | None = None,
 ) -> Verified:
     """Probe the namespace this thread is in.
 
@@ -69,17 +74,23 @@ def verify(
         families: those to probe, one by one.
         deadline: for all of it.
         held: what the kernel holds; what its rules name is tried too.
+        sockets: the policy that programs at sockets enforce here, if it is they who do.
 
     Whatever happens it gives results; what there was no time for is among what was not tried.
     """
-    return _Run(ruleset, Named.of(ruleset, *held), deadline).verify(families)
+    with at_sockets(sockets, deadline) as told:
+        named = Named.of(ruleset, *held, *([told.named] if told else ()))
+        return _Run(ruleset, named, deadline, told).verify(families)
 
 
 class _Run:
     """One verification: what it knows and what it has found out so far."""
 
-    def __init__(self, ruleset: Ruleset, named: Named, deadline: Deadline) -> None:
+    def __init__(
+        self, ruleset: Ruleset, named: Named, deadline: Deadline, sockets: AtSockets | None
+    ) -> None:
         self._ruleset = ruleset
+        self._sockets = sockets
         self._named = named
         self._deadline = deadline
         self._results: list[Result] = []
@@ -137,10 +148,11 @@ class _Run:
         answering = self._answerers((neighbour, *hosts))
         try:
             with stand_ins(
-                self._named, family, made.outside if made else None, answering
+                self._named, family, made.outside if made else None, answering, self._sockets
             ) as there:
                 places = Places(
                     pod=ends.pod,
+                    local=self._local(family, ends),
                     outside=ends.outside,
                     interface=interface,
                     borrowed=ends.borrowed,
@@ -161,6 +173,18 @@ class _Run:
             self._not_tried += [
                 f"{probe.what}: {why_not}" for probe, why_not in planned if why_not
             ]
+
+    def _local(self, family: Family, ends: Ends) -> Address | None:
+        """Give an address to call the pod by from inside, or say that there is none."""
+        if self._sockets is None:
+            return ends.pod
+        local = self._sockets.own(family)
+        if local is None:
+            self._not_tried.append(
+                f"{FAMILY_NAMES[family]} from the pod to itself: it had no address when the "
+                "policy was installed"
+            )
+        return local
 
     def _note(self, results: Iterable[Result]) -> None:
         """Keep what became known, and say what did not."""

@@ -14,13 +14,16 @@ from interceptor.verify.echo import Echoers
 from interceptor.verify.listener import Spot
 from interceptor.verify.probe import Probe, Way
 from interceptor.verify.proxies import Proxies
+from interceptor.verify.socket_proxies import SocketProxies
 from interceptor.verify.sockets import may_be_transparent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from interceptor.names import Family
+    from interceptor.verify.at_sockets import AtSockets
     from interceptor.verify.named import Identity, Named
+    from interceptor.verify.proxies import Takers
 
 
 class StandIns:
@@ -35,20 +38,26 @@ class StandIns:
         outside: the neighbour's namespace, if there is one.
         answerers: who is to answer datagrams at ports they are redirected to, as ``answerers``
             in the module of that name gives them.
+        at_sockets: the programs that steer connections, if it is they who do.
     """
 
     def __init__(
-        self, family: Family, outside: int | None, answerers: Mapping[int, Identity | None]
+        self,
+        family: Family,
+        outside: int | None,
+        answerers: Mapping[int, Identity | None],
+        at_sockets: AtSockets | None = None,
     ) -> None:
         self.family = family
         self.outside = outside
         self.echoers = Echoers()
-        self.proxies = Proxies(family)
+        self.proxies: Takers = Proxies(family)
         self.free_port = 0
         self.mine: set[int] = set()
         self.others: set[int] = set()
         self.taken: list[int] = []
         self._answerers = answerers
+        self._at_sockets = at_sockets
         self._forbidden: set[int] = set()
         self._may_be_transparent = may_be_transparent(family)
 
@@ -74,19 +83,19 @@ class StandIns:
             self._listen_in_pod(port, is_proxys=port in redirects)
         for port in dict.fromkeys((*named.udp_redirect_ports, *named.udp_inbound_ports)):
             self._answer_in_pod(port, is_proxys=port in named.udp_redirect_ports)
-        self.proxies = Proxies.of(
-            self.family,
-            named.tproxy_ports,
-            self.mine,
-            redirects if self._may_be_transparent else (),
-            self.taken,
-        )
+        self.proxies = self._look_who_is_there(named)
         if self.outside is not None:
             with netns.inside(self.outside):
                 for port in dict.fromkeys((free, *outbound)):
                     self._listen(port, socket.SOCK_STREAM, in_pod=False)
                 for port in dict.fromkeys((free, *named.udp_outbound_ports)):
                     self._listen(port, socket.SOCK_DGRAM, in_pod=False)
+
+    def _look_who_is_there(self, named: Named) -> Takers:
+        if self._at_sockets is not None:
+            return SocketProxies(self._at_sockets, self.taken)
+        transparent = named.redirect_ports if self._may_be_transparent else ()
+        return Proxies.of(self.family, named.tproxy_ports, self.mine, transparent, self.taken)
 
     def _listen_in_pod(self, port: int, *, is_proxys: bool) -> None:
         # As a proxy does: TPROXY may come here too, by right or not.
@@ -152,9 +161,10 @@ def stand_ins(
     family: Family,
     outside: int | None,
     answerers: Mapping[int, Identity | None] | None = None,
+    at_sockets: AtSockets | None = None,
 ) -> Iterator[StandIns]:
     """Have listeners for a while; the arguments are those of ``StandIns``."""
-    made = StandIns(family, outside, answerers or {})
+    made = StandIns(family, outside, answerers or {}, at_sockets)
     try:
         made.listen(named)
         yield made

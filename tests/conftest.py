@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.lab.bundle import Bundle, new_bundle
-from tests.lab.paths import RULE_PATHS, RulePath
+from tests.lab.paths import EBPF, RULE_PATHS, RulePath
 from tests.lab.pod import Pod, new_pod
 
 if TYPE_CHECKING:
@@ -57,6 +57,13 @@ def pod() -> Iterator[Pod]:
 @pytest.fixture(params=RULE_PATHS, ids=str)
 def rule_path(request: pytest.FixtureRequest) -> RulePath:
     """Each way rules can take into the kernel."""
+    path: RulePath = request.param
+    return path
+
+
+@pytest.fixture(params=(*RULE_PATHS, EBPF), ids=str)
+def any_path(request: pytest.FixtureRequest) -> RulePath:
+    """Each way a policy can take into the kernel."""
     path: RulePath = request.param
     return path
 

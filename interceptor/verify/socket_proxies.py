@@ -6,6 +6,7 @@ from ipaddress import IPv4Address, ip_address
 from typing import TYPE_CHECKING
 
 from interceptor.analysis.packet import Redirected, Transparent
+from interceptor.dialect import PASSTHROUGH_IP6
 from interceptor.names import Family
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class SocketProxies:
     def _is_from_here(self, client: Endpoint) -> bool:
         """Whether it is the pod's own connection: such are decided about where they begin."""
         host = client[0]
+        if host == PASSTHROUGH_IP6:
+            return True
         family = Family.IP if isinstance(host, IPv4Address) else Family.IP6
         return host.is_loopback or any(host in one for one in self._config.own.part(family))
 

@@ -31,6 +31,8 @@ IPTABLES_LEGACY = RulePath(
     "iptables-legacy", ("--backend", "iptables", "--iptables-variant", "legacy")
 )
 RULE_PATHS = (NFTABLES, IPTABLES_NFT, IPTABLES_LEGACY)
+EBPF = RulePath("ebpf", ("--backend", "ebpf"))
+"""No rules: programs at sockets."""
 
 
 class Done(NamedTuple):

@@ -104,9 +104,9 @@ def test_without_rules_it_fails_and_says_so(pod: Pod) -> None:
     assert "went another way" in done.stderr
 
 
-def test_a_proxy_in_the_way_is_recognised(pod: Pod, rule_path: RulePath) -> None:
+def test_a_proxy_in_the_way_is_recognised(pod: Pod, any_path: RulePath) -> None:
     """It holds its ports; who took a connection is read from the kernel."""
-    done_well("install", *rule_path.flags, namespace=pod.pod)
+    done_well("install", *any_path.flags, namespace=pod.pod)
     with recorder(pod.pod, 15001, 15006):
         done = done_well("verify", "--output", "json", namespace=pod.pod)
     assert done.json["proxy_ports"] == [15006, 15001]

@@ -89,8 +89,8 @@ def refusal(query: bytes) -> bytes:
     return query[:2] + b"\x81\x05" + query[4:] if is_query else b""
 
 
-def test_all_is_well(pod: Pod, rule_path: RulePath) -> None:
-    done_well("install", *rule_path.flags, *_ALL, namespace=pod.pod)
+def test_all_is_well(pod: Pod, any_path: RulePath) -> None:
+    done_well("install", *any_path.flags, *_ALL, namespace=pod.pod)
     done = verify(pod, *_ALL)
     assert done.code == 0, done
     assert (done.json["not_tried"], done.json["remarks"]) == ([], [])
@@ -127,8 +127,8 @@ def test_queries_of_the_proxy_that_are_caught(pod: Pod) -> None:
     assert {c["expected"] for c in found} == {"direct"}
 
 
-def test_another_port(pod: Pod, rule_path: RulePath) -> None:
-    done_well("install", *rule_path.flags, *_ALL, namespace=pod.pod)
+def test_another_port(pod: Pod, any_path: RulePath) -> None:
+    done_well("install", *any_path.flags, *_ALL, namespace=pod.pod)
     done = verify(pod, *_ALL, "--dns-port", "15054")
     found = [c for c in wrong(done) if c["what"] == "udp app -> outside:53"]
     assert {(c["family"], c["expected"]) for c in found} == {
@@ -181,10 +181,10 @@ def to_resolvers(done: Done, protocol: str) -> list[dict[str, Any]]:
     ]
 
 
-def test_resolvers_are_asked_where_they_are(pod: Pod, rule_path: RulePath) -> None:
+def test_resolvers_are_asked_where_they_are(pod: Pod, any_path: RulePath) -> None:
     """Nobody else's address is lent for it, as what is caught here does not get there."""
     pod.pod.resolv_conf(f"nameserver {OUTSIDE[4]}\nnameserver {OUTSIDE[6]}\n")
-    done_well("install", *rule_path.flags, *_SOME, namespace=pod.pod)
+    done_well("install", *any_path.flags, *_SOME, namespace=pod.pod)
     done = verify(pod, *_SOME)
     assert done.code == 0, done
     assert done.json["not_tried"] == []
@@ -223,8 +223,8 @@ def test_a_resolver_behind_an_excluded_interface(pod: Pod) -> None:
     assert done.json["not_tried"] == [f"{small}: {OUTSIDE[4]}/32"]
 
 
-def test_a_running_proxy_that_answers(pod: Pod, rule_path: RulePath) -> None:
-    done_well("install", *rule_path.flags, *_ALL, namespace=pod.pod)
+def test_a_running_proxy_that_answers(pod: Pod, any_path: RulePath) -> None:
+    done_well("install", *any_path.flags, *_ALL, namespace=pod.pod)
     with answering(pod.pod, refusal):
         done = verify(pod, *_ALL)
     assert done.code == 0, done

@@ -16,7 +16,7 @@ import msgspec
 from interceptor.errors import ConfigError
 
 if TYPE_CHECKING:
-    from interceptor.values import Accounts, Interfaces, Marks, Networks, Ports
+    from interceptor.values import Accounts, Interfaces, Marks, Networks, Options, Ports
 
 
 _ACCOUNTS = {
@@ -89,6 +89,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Every setting with its value; see ``settings.SETTINGS`` for what each means."""
 
     sheet: str
+    options: Options
     backend: BackendChoice
     iptables_variant: VariantChoice
     outbound_port: int
@@ -101,6 +102,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     exempt_mark: Marks
     include_inbound_ports: Ports
     exclude_inbound_ports: Ports
+    exclude_inbound_cidrs: Networks
     include_outbound_ports: Ports
     exclude_outbound_ports: Ports
     include_outbound_cidrs: Networks

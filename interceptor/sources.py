@@ -12,6 +12,7 @@ from interceptor.errors import ConfigError, DeadlineError, InterceptorError
 from interceptor.files import read_file, read_stream
 from interceptor.layers import DEFAULTS, Layer, Resolved, resolve, unknown_key
 from interceptor.settings import ENVIRONMENT_PREFIX, SETTINGS, Scope
+from interceptor.settings.typed import joined, text_of
 from interceptor.sheets import loader
 
 if TYPE_CHECKING:
@@ -207,21 +208,19 @@ def _instead(document: Document, key: str) -> str:
     return f"write {document.line(key, '')} for the empty list, or leave the key out"
 
 
-_KINDS = {"dict": "a table", "list": "a list of other things", "NoneType": "nothing"}
-
-
 def _text(key: str, value: Any, label: str) -> str:
     """Write a file's typed value as the text a flag would have."""
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case str() | int():
-            return str(value)
-        case list() if all(isinstance(v, str | int) and not isinstance(v, bool) for v in value):
-            return ",".join(map(str, value))
-        case _:
-            kind = _KINDS.get(type(value).__name__, f"a {type(value).__name__}")
-            raise ConfigError(
-                f"{label}: {key}: a text, a number or a list of those is needed, not {kind}",
-                hint=f"{key}: {SETTINGS[key].help}" if key in SETTINGS else "",
-            )
+    setting = SETTINGS.get(key)
+    try:
+        if isinstance(value, dict) and setting and setting.repeated:
+            return joined(value)
+        return text_of(value)
+    except TypeError as error:
+        raise ConfigError(
+            f"{label}: {key}: a text, a number or a list of those is needed, not {error}",
+            hint=f"{key}: {setting.help}" if setting else "",
+        ) from None
+    except ValueError as error:
+        raise ConfigError(
+            f"{label}: {key}: {error}", hint="write a value without it, or leave it out"
+        ) from None

@@ -16,7 +16,7 @@ from interceptor.analysis.packet import (
     Transparent,
     Unknown,
 )
-from interceptor.analysis.space import DESTINATIONS, SOURCES, Dimension
+from interceptor.analysis.space import DESTINATIONS, SOURCES, Dimension, family_of
 from interceptor.names import Family, Hook
 
 if TYPE_CHECKING:
@@ -162,10 +162,14 @@ class Chains:
                 atom = self._space.marks.atom(mark)
                 marked = self._diagrams.given(self._ways.here, {Dimension.MARK: atom})
                 return self._diagrams.mapped(marked, instead(Transparent(port)))
+            case model.SetSource(address):
+                level = SOURCES[family_of(address)]
+                atom = self._space.addresses[level].atom(int(address))
+                return self._diagrams.given(self._accepted, {level: atom})
             case model.TranslateSource():
                 source = SOURCES[self._flow.family]
                 return self._flow.forgotten(self._accepted, source, because)
-            case model.TranslateDestination(_, address, port):
+            case model.TranslateDestination(address, port):
                 return self._elsewhere(Translated(address, port))
             case model.UnreadableAction():
                 return self._fate(Unknown(because))
@@ -185,6 +189,9 @@ class Chains:
                 return self._copied(rest, Dimension.MARK, Dimension.CONNECTION_MARK)
             case model.RestoreMark():
                 return self._copied(rest, Dimension.CONNECTION_MARK, Dimension.MARK)
+            case model.SetConnectionMark(value, mask):
+                image = space.marks.image(lambda one: (one & ~mask) ^ value)
+                return diagrams.moved(rest, Dimension.CONNECTION_MARK, image)
             case model.MixMarks():
                 for level in (Dimension.MARK, Dimension.CONNECTION_MARK):
                     rest = self._flow.forgotten(rest, level, because)

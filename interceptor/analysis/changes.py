@@ -7,6 +7,7 @@ Changing = (
     | model.SetMarkBits
     | model.SaveMark
     | model.RestoreMark
+    | model.SetConnectionMark
     | model.MixMarks
     | model.SetZone
     | model.NoTrack

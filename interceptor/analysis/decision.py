@@ -114,7 +114,8 @@ def is_ours(family: Family, table: str, chain: str, rule: model.Rule) -> bool:
     """Whether a rule is one of ours, or calls ours."""
     if family is Family.INET:
         return OURS.owns_table(table)
-    return OURS.owns_chain(chain) or OURS.owns_chain(rule.target or "")
+    called = OURS.owns_chain(chain) or OURS.owns_chain(rule.target or "")
+    return called or OURS.owns_comment(rule.why)
 
 
 def decide(
@@ -179,7 +180,7 @@ def _fate(way: Way, visits: tuple[Visit, ...]) -> Fate:
                 return Redirected(port)
             case model.TProxy(port):
                 return Transparent(port)
-            case model.TranslateDestination(_, address, port):
+            case model.TranslateDestination(address, port):
                 return Translated(address, port)
     before, after = way.header, way.last
     if (before.destination, before.destination_port) != (

@@ -78,7 +78,9 @@ def _route_violations(rules: Rules) -> Iterator[Violation]:
     for family, mark in sorted(set(_handed_marks(rules))):
         made_from = rules.policy or rules.ruleset
         routing = [one for one in made_from.routing if one.family is family]
-        tables = {r.table for r in routing if isinstance(r, model.MarkRule) and r.mark == mark}
+        tables = {
+            r.table for r in routing if isinstance(r, model.MarkRule) and r.mark == mark & r.mask
+        }
         if not tables & {r.table for r in routing if isinstance(r, model.LocalRoute)}:
             says = f"{FAMILY_NAMES[family]} packets of mark {mark:#x} have no route to this host"
             yield Violation(Property.ROUTES_THERE, says, family)

@@ -155,6 +155,7 @@ class _Walker:
                 | model.SetMarkBits()
                 | model.SaveMark()
                 | model.RestoreMark()
+                | model.SetConnectionMark()
                 | model.MixMarks()
                 | model.SetZone()
                 | model.NoTrack()
@@ -177,6 +178,9 @@ class _Walker:
                 return self._mapped(packets, mark, connection, [*range(space.marks.size)])
             case model.RestoreMark():
                 return self._mapped(packets, connection, mark, [*range(space.marks.size)])
+            case model.SetConnectionMark(value, mask):
+                image = space.marks.image(lambda one: (one & ~mask) ^ value)
+                return self._mapped(packets, connection, connection, image)
             case model.MixMarks():
                 return diagrams.anywhere(packets, (mark, connection))
             case model.SetZone():

@@ -251,12 +251,14 @@ class _Chains:
                 run.fate = Transparent(port)
                 run.change(mark=mark)
                 run.learn("mark")
-            case model.TranslateDestination(_, address, port):
+            case model.TranslateDestination(address, port):
                 run.fate = Translated(address, port)
                 if address is not None:
                     run.change(destination=address)
                 if port is not None:
                     run.change(destination_port=port)
+            case model.SetSource(address):
+                run.change(source=address)
             case model.TranslateSource():
                 run.forget("source")
             case model.UnreadableAction():
@@ -284,6 +286,8 @@ class _Chains:
                 run.change(connection_mark=packet.mark)
             case model.RestoreMark():
                 run.change(mark=packet.connection_mark)
+            case model.SetConnectionMark(value, mask):
+                run.change(connection_mark=(packet.connection_mark & ~mask) ^ value)
             case model.MixMarks():
                 run.forget("mark", "connection_mark")
             case model.SetZone(zone):

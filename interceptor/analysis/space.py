@@ -121,7 +121,7 @@ class Asked:
         match action:
             case model.Redirect(port):
                 self.ports[Dimension.DESTINATION_PORT].append(((port, port),))
-            case model.TranslateDestination(_, address, port):
+            case model.TranslateDestination(address, port):
                 if port is not None:
                     self.ports[Dimension.DESTINATION_PORT].append(((port, port),))
                 if address is not None:
@@ -129,6 +129,10 @@ class Asked:
                     self.networks[level].append(((int(address), int(address)),))
             case model.SetMark(mark) | model.TProxy(_, mark):
                 self.mark_steps[mark, FULL_MASK] = None
+            case model.SetSource(address):
+                self.networks[SOURCES[family_of(address)]].append(((int(address), int(address)),))
+            case model.SetConnectionMark(value, mask):
+                self.mark_steps[value, mask] = None
             case model.SetMarkBits(_, value, mask):
                 self.mark_steps[value, mask] = None
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from interceptor import model
 from interceptor.names import FAMILY_NAMES
+from interceptor.values import Mark
 
 if TYPE_CHECKING:
     from interceptor.analysis.packet import Address, Packet
@@ -103,6 +104,12 @@ def action_words(action: model.Action) -> str:
             return "save the mark with the connection"
         case model.RestoreMark():
             return "take the connection's mark"
+        case model.SetConnectionMark(value, mask):
+            return f"set the connection's mark {Mark(value, mask)}"
+        case model.TranslateDestination():
+            return f"dnat to {action.place}"
+        case model.SetSource(address):
+            return f"snat to {address}"
         case model.SetZone(zone):
             return f"put into conntrack zone {zone}"
         case model.Foreign(words):

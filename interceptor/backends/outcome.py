@@ -120,7 +120,13 @@ class Judge:
                 return self._called(name, depth)
             case model.Goto(name):
                 return self._chain(name, depth + 1)
-            case model.Drop() | model.Redirect() | model.TProxy():
+            case (
+                model.Drop()
+                | model.Redirect()
+                | model.TProxy()
+                | model.TranslateDestination()
+                | model.SetSource()
+            ):
                 return _TAKEN
             case model.Foreign(words):
                 if nft_statement.is_json(words):

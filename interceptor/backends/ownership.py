@@ -1,8 +1,9 @@
 """Which rules in built-in chains are ours, or were left there by another mesh's init.
 
-Pure. A chain is ours by its name, and a rule in a chain of others' if it calls one of ours. The
-rules of istio-iptables are not all so: some stand in the built-in chains by themselves, without a
-comment. They are known by their exact form, beside a rule that calls one of its chains.
+Pure. A chain is ours by its name, and a rule in a chain of others' if it calls one of ours, or by
+its comment. Rules of istio-iptables and of osm-init are not all so: some stand in the built-in
+chains by themselves, without a comment. They are known by their exact form, beside chains of that
+tool.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from interceptor.dialect import ISTIO_PREFIX
+from interceptor.dialect import ISTIO, OSM
 from interceptor.model import (
     ConnectionMark,
     Destination,
@@ -25,9 +26,11 @@ from interceptor.model import (
     Ruleset,
     SaveMark,
     SetMark,
+    TranslateDestination,
     Uid,
 )
-from interceptor.names import Family
+from interceptor.names import LOOPBACK_INTERFACE, Family
+from interceptor.values import Interfaces, Networks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from interceptor.model import Chain, Rule, Table
     from interceptor.values import Mark
 
+_LOCALHOST = Networks.parse("127.0.0.1")
 _ISTIO_OWN_CALL = 1338
 """The mark istio-iptables gives to what the proxy sends to its own pod."""
 
@@ -54,8 +58,9 @@ class OwnRules:
     ) -> None:
         self._ownership = ownership
         self._chains = {chain.name: chain for chain in table.chains} if table else {}
-        self._is_istio = any(name.startswith(ISTIO_PREFIX) for name in self._chains)
-        self._marks = set(_marks(self._chains.get(f"{ISTIO_PREFIX}INBOUND")))
+        self._is_istio = any(map(ISTIO.owns, self._chains))
+        self._is_osm = any(map(OSM.owns, self._chains))
+        self._marks = set(_marks(self._chains.get(f"{ISTIO.chains[0]}INBOUND")))
         self._interfaces = set(self._left_out()) if self._is_istio else set[str]()
         if self._is_istio and twin:
             self._interfaces |= OwnRules(twin, ownership)._interfaces  # noqa: SLF001 - its own kind
@@ -71,7 +76,11 @@ class OwnRules:
     def _is_sure(self, rule: Rule) -> bool:
         if self._ownership.owns_chain(rule.target or ""):
             return True
-        return self._is_istio and not rule.why and _is_istios(rule, self._marks)
+        if rule.why:
+            return self._ownership.owns_comment(rule.why)
+        return (self._is_istio and _is_istios(rule, self._marks)) or (
+            self._is_osm and _is_osms(rule)
+        )
 
     def _left_out(self) -> Iterator[str]:
         """Give the interfaces istio-iptables leaves out: a rule for one has no mark of its own."""
@@ -163,4 +172,16 @@ def _is_istios(rule: Rule, known: set[Mark]) -> bool:
         case SetMark(mark) if mark == _ISTIO_OWN_CALL:
             to = {tcp, by_lo, (Destination, True)}
             return kinds in (to | {(Uid, False)}, to | {(Gid, False)})
+    return False
+
+
+def _is_osms(rule: Rule) -> bool:
+    """Whether it is, to the word, one osm-init puts into nat to send the proxy to the pod's IP."""
+    match rule.action:
+        case TranslateDestination(address, None) if address is not None:
+            tcp, by_lo = Protocol("tcp"), OutInterface(Interfaces((LOOPBACK_INTERFACE,)))
+            kinds = {type(match) for match in rule.matches if not match.negated}
+            return {tcp, by_lo, Destination(_LOCALHOST)} <= set(rule.matches) and kinds == {
+                *(Protocol, OutInterface, Destination, Uid)
+            }
     return False

@@ -17,6 +17,7 @@ from interceptor.model import (
 )
 from interceptor.names import Family
 from interceptor.system import rtnetlink
+from interceptor.values import Mark
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -42,11 +43,11 @@ class Adopted(msgspec.Struct, frozen=True):
     """What was left by somebody whose place we take, and is known by what his rules say.
 
     Args:
-        marks: rules of such a mark count as ours, and the local routes of their tables.
+        marks: rules of just such a mark count as ours, and the local routes of their tables.
         addresses: such addresses of ``lo`` count as ours, whoever put them there.
     """
 
-    marks: frozenset[int] = frozenset()
+    marks: frozenset[Mark] = frozenset()
     addresses: frozenset[IPv4Address | IPv6Address] = frozenset()
 
 
@@ -77,7 +78,7 @@ class RoutingBackend:
         tables = {
             (one.family, one.table)
             for one in observed.routing
-            if isinstance(one, MarkRule) and one.mark in self._adopted.marks
+            if isinstance(one, MarkRule) and _mark(one) in self._adopted.marks
         }
         return Ruleset(routing=tuple(o for o in observed.routing if self._is_own(o, tables)))
 
@@ -86,7 +87,7 @@ class RoutingBackend:
             return True
         match one:
             case MarkRule():
-                return one.mark in self._adopted.marks
+                return _mark(one) in self._adopted.marks
             case LocalRoute():
                 return (one.family, one.table) in tables
             case LoopbackAddress():
@@ -110,7 +111,7 @@ class RoutingBackend:
         To put back what was there is to put it back as it was, with its maker's name.
         """
         as_it_was = wanted.like is not None
-        kept = {one if as_it_was else _ours(one) for one in wanted.ruleset.routing}
+        kept = {one if as_it_was else _as_ours(one) for one in wanted.ruleset.routing}
         own = set(self.own(observed).routing)
         there = set(map(_anywhere, observed.routing))
         foreign = {_ours(one) for one in observed.routing if one not in own}
@@ -209,6 +210,10 @@ class RemoveStep(msgspec.Struct, frozen=True):
         return {"argv": _command(self.what, "del"), "stdin": ""}
 
 
+def _mark(one: MarkRule) -> Mark:
+    return Mark(one.mark, one.mask)
+
+
 def _is_possible(one: Routing) -> bool:
     """Whether it can be there; what cannot is not needed either."""
     return not isinstance(one, LoopbackAddress) or rtnetlink.lo_takes(one)
@@ -217,6 +222,11 @@ def _is_possible(one: Routing) -> bool:
 def _ours(one: Routing) -> Routing:
     """Give the same thing as made by us, wherever."""
     return msgspec.structs.replace(_anywhere(one), protocol=OWN_PROTOCOL)
+
+
+def _as_ours(one: Routing) -> Routing:
+    """Give what we make or have made where it is; what another made, as ours, wherever."""
+    return one if one.protocol == OWN_PROTOCOL else _ours(one)
 
 
 def _anywhere(one: Routing) -> Routing:
@@ -245,4 +255,5 @@ def _command(what: Routing, verb: str) -> list[str]:
     ip, family, thing, *words = str(what).split()
     # Older versions of ip cannot say who an address is of.
     maker = [] if isinstance(what, LoopbackAddress) else ["protocol", str(what.protocol)]
-    return [ip, family, thing, verb, *words, *maker]
+    at = ["priority", str(what.priority)] if isinstance(what, MarkRule) and what.priority else []
+    return [ip, family, thing, verb, *words, *at, *maker]

@@ -68,10 +68,38 @@ class RestoreMark(msgspec.Struct, frozen=True):
     """Give the packet the connection's mark, and go on."""
 
 
+class SetConnectionMark(msgspec.Struct, frozen=True):
+    """Take the bits of ``mask`` out of the connection's mark, turn those of ``value``, go on."""
+
+    value: int
+    mask: int
+
+
 class SetZone(msgspec.Struct, frozen=True):
     """Have conntrack look for its connection in this zone, unless a rule before said so, go on."""
 
     zone: int
+
+
+class TranslateDestination(msgspec.Struct, frozen=True):
+    """Change where it goes (DNAT): the address, the port, or both; ``None`` leaves it."""
+
+    address: IPv4Address | IPv6Address | None
+    port: int | None
+
+    @property
+    def place(self) -> str:
+        """Where it goes, as both tools write it: ``10.0.0.1``, ``[fd00::1]:80``, ``:80``."""
+        address = "" if self.address is None else str(self.address)
+        if self.port is None:
+            return address
+        return f"[{address}]:{self.port}" if ":" in address else f"{address}:{self.port}"
+
+
+class SetSource(msgspec.Struct, frozen=True):
+    """Change the address it comes from to this one (SNAT); the port stays, if it can."""
+
+    address: IPv4Address | IPv6Address
 
 
 class Foreign(msgspec.Struct, frozen=True):
@@ -111,14 +139,7 @@ class MixMarks(Foreign, frozen=True):
 
 
 class TranslateSource(Foreign, frozen=True):
-    """Change where it comes from (SNAT, MASQUERADE); it goes where it goes."""
-
-
-class TranslateDestination(Foreign, frozen=True):
-    """Change where it goes (DNAT): the address, the port, or both; ``None`` leaves it."""
-
-    address: IPv4Address | IPv6Address | None
-    port: int | None
+    """Change where it comes from to one of several (SNAT, MASQUERADE); it goes where it goes."""
 
 
 Action = (
@@ -133,7 +154,10 @@ Action = (
     | SetMark
     | SaveMark
     | RestoreMark
+    | SetConnectionMark
     | SetZone
+    | TranslateDestination
+    | SetSource
     | UnreadableAction
     | Note
     | Reject
@@ -141,7 +165,6 @@ Action = (
     | SetMarkBits
     | MixMarks
     | TranslateSource
-    | TranslateDestination
 )
 
 PASSING = (
@@ -149,6 +172,7 @@ PASSING = (
     SetMark,
     SaveMark,
     RestoreMark,
+    SetConnectionMark,
     SetZone,
     Note,
     NoTrack,

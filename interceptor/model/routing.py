@@ -11,13 +11,14 @@ from ipaddress import IPv4Address, IPv6Address
 import msgspec
 
 from interceptor.names import FAMILY_NAMES, LOOPBACK_INTERFACE, Family
+from interceptor.values import FULL_MASK, Mark
 
 OWN_PROTOCOL = 173
 """Nobody's in linux/rtnetlink.h and iproute2's rt_protos; daemons have theirs below 200."""
 
 
 class MarkRule(msgspec.Struct, frozen=True, order=True):
-    """Packets of this mark, all 32 bits, are routed by this table (``ip rule``).
+    """Packets of this mark, in the bits of ``mask``, are routed by this table (``ip rule``).
 
     ``priority`` is where it is among others; 0 leaves that open.
     """
@@ -27,9 +28,11 @@ class MarkRule(msgspec.Struct, frozen=True, order=True):
     table: int
     protocol: int = OWN_PROTOCOL
     priority: int = 0
+    mask: int = FULL_MASK
 
     def __str__(self) -> str:
-        return f"{_ip(self.family)} rule fwmark {self.mark:#x} lookup {self.table}"
+        mark = Mark(self.mark, self.mask)
+        return f"{_ip(self.family)} rule fwmark {mark} lookup {self.table}"
 
 
 class LocalRoute(msgspec.Struct, frozen=True, order=True):

@@ -7,7 +7,14 @@ from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
 from interceptor.errors import RulesetError
-from interceptor.model.actions import Redirect, SetMark, SetZone, TProxy
+from interceptor.model.actions import (
+    Redirect,
+    SetMark,
+    SetSource,
+    SetZone,
+    TProxy,
+    TranslateDestination,
+)
 from interceptor.model.matches import (
     STATES,
     ConnectionState,
@@ -31,6 +38,7 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _PROTOCOL = re.compile(r"[a-z0-9][a-z0-9-]{0,15}")
 
 _REDIRECT_HOOKS = frozenset({Hook.PREROUTING, Hook.OUTPUT})
+_SOURCE_HOOKS = frozenset({Hook.INPUT, Hook.POSTROUTING})
 _CONNTRACK_PRIORITY = -200
 """NF_IP_PRI_CONNTRACK of linux/netfilter_ipv4.h."""
 
@@ -84,7 +92,7 @@ def check_rule(rule: Rule) -> None:
     for match in rule.matches:
         _check_texts(match)
     protocols = {m.protocol for m in rule.matches if isinstance(m, Protocol) and not m.negated}
-    needs_ports = isinstance(rule.action, Redirect | TProxy) or any(
+    needs_ports = names_port(rule.action) or any(
         isinstance(m, SourcePort | DestinationPort) for m in rule.matches
     )
     if needs_ports and not protocols & PROTOCOLS_WITH_PORTS:
@@ -92,6 +100,15 @@ def check_rule(rule: Rule) -> None:
             "names a port without a protocol that has ports",
             hint="write -p tcp in the same row, before the port",
         )
+
+
+def names_port(action: Action) -> bool:
+    """Whether an action gives a packet a port, so that it has to have one."""
+    match action:
+        case TranslateDestination(_, port):
+            return port is not None
+        case _:
+            return isinstance(action, Redirect | TProxy)
 
 
 def _check_texts(match: Match) -> None:
@@ -135,15 +152,22 @@ def _lacks(action: Action, base: Base) -> tuple[str, str, str] | None:
     """Say what an action does, what a hook lacks for it, and what to do instead.
 
     The kernel refuses them elsewhere: ``nft_redir_validate``, ``nft_tproxy_validate``, and
-    ``table`` and ``hooks`` in xt_REDIRECT.c, xt_TPROXY.c, xt_CT.c and xt_mark.c.
+    ``table`` and ``hooks`` in xt_REDIRECT.c, xt_nat.c, xt_TPROXY.c, xt_CT.c and xt_mark.c.
     """
     at = f"is at {base.hook}"
     match action:
-        case Redirect():
+        case Redirect() | TranslateDestination():
+            does = "redirects" if isinstance(action, Redirect) else "changes where packets go"
             hint = "redirect in table nat, called from PREROUTING or OUTPUT"
             if base.type is not ChainType.NAT:
-                return "redirects", "is no nat chain", hint
-            return None if base.hook in _REDIRECT_HOOKS else ("redirects", at, hint)
+                return does, "is no nat chain", hint
+            return None if base.hook in _REDIRECT_HOOKS else (does, at, hint)
+        case SetSource():
+            does = "changes where packets come from"
+            hint = "do that in table nat, called from POSTROUTING or INPUT"
+            if base.type is not ChainType.NAT:
+                return does, "is no nat chain", hint
+            return None if base.hook in _SOURCE_HOOKS else (does, at, hint)
         case TProxy() if base.hook is not Hook.PREROUTING or not _is_mangle(base):
             hint = "hand to a transparent listener in table mangle, called from PREROUTING"
             return "hands to a transparent listener", f"{at}, priority {base.priority}", hint

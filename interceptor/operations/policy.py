@@ -8,7 +8,7 @@ import msgspec
 
 from interceptor.errors import ConfigError, InterceptorError
 from interceptor.layers import DEFAULTS, Layer, Resolved, resolve
-from interceptor.operations.site import is_istios_rules
+from interceptor.operations.site import left_by
 from interceptor.settings import SETTINGS, Scope
 from interceptor.sheets import loader
 from interceptor.sources import sheet_layer
@@ -44,10 +44,12 @@ def installed_policy(resolved: Resolved, sheet: Sheet, site: Site) -> Policy:
         return Policy(resolved.config, sheet, "this command's settings")
     if "sheet" in resolved.given and record is None:
         return Policy(resolved.config, sheet, f"the defaults of the sheet {sheet.name}")
-    if any(is_istios_rules(site.own(name)) for name in holders if record is None):
+    left = [mesh for name in holders if record is None for mesh in left_by(site.own(name))]
+    if left:
         raise ConfigError(
-            "istio-iptables' rules are here, and nothing says what they were made from",
-            hint="say it: --sheet istio and its settings; or install anew: it replaces them",
+            f"rules of {left[0].tool} are here, and nothing says what they were made from",
+            hint=f"say it: --sheet {left[0].sheets[0]} and its settings; "
+            "or install anew: it replaces them",
         )
     if record is None:
         return Policy(resolved.config, sheet, "the defaults")

@@ -7,9 +7,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from interceptor.backends.ebpf import PIN_ROOT
-from interceptor.dialect import OURS, PASSTHROUGH_IP6, is_istios
+from interceptor.dialect import MESHES, OURS, PASSTHROUGH_IP6, Mesh
 from interceptor.errors import HostError
-from interceptor.model import Ruleset, TProxy
+from interceptor.model import Ruleset, SetConnectionMark, TProxy
 from interceptor.names import Family
 from interceptor.operations.select import (
     EBPF,
@@ -25,6 +25,7 @@ from interceptor.operations.select import (
 from interceptor.record import Record, made_for_us
 from interceptor.system import host, nfnetlink
 from interceptor.system.command import find
+from interceptor.values import Mark
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from interceptor.backends.interface import Backend
     from interceptor.backends.routing import RoutingBackend
     from interceptor.config import Config
+    from interceptor.model import Table
     from interceptor.operations.others import Others
     from interceptor.system.deadline import Deadline
     from interceptor.system.nfnetlink import Held
@@ -105,27 +107,27 @@ class Site:
     def made(self, name: str) -> tuple[str, ...]:
         """Name what was made for ours there, see ``Record.made``.
 
-        istio-iptables, and we in its place, leave no record; the tables its rules are in count as
-        made for them. What of those others use stays anyway.
+        Other meshes' tools, and we in istio-iptables' place, leave no record; the tables their
+        rules are in count as made for them. What of those others use stays anyway.
         """
         own = self.own(name)
-        istios = [
+        left = left_by(own)
+        theirs = [
             f"{table.family} {table.name}"
             for table in own.tables
-            if any(is_istios(chain.name) for chain in table.chains)
+            if any(_is_of(mesh, table) for mesh in left)
         ]
-        return (*made_for_us(own), *istios)
+        return (*made_for_us(own), *theirs)
 
     @cached_property
     def routing(self) -> RoutingBackend:
-        """Give what looks after routes and addresses, and takes over what Istio left of them."""
+        """Give what looks after routes and addresses, and takes over what meshes left of them."""
         from interceptor.backends.routing import Adopted, RoutingBackend
 
-        istios = [own for name in self.holders() if is_istios_rules(own := self.own(name))]
-        if not istios:
-            return RoutingBackend()
-        marks = frozenset(mark for own in istios for mark in tproxy_marks(own))
-        return RoutingBackend(Adopted(marks, frozenset({PASSTHROUGH_IP6})))
+        left = [(own, left_by(own)) for own in map(self.own, self.holders())]
+        marks = frozenset(mark for own, by in left if by for mark in routed_marks(own))
+        is_left = any(mesh.leaves_address for _, by in left for mesh in by)
+        return RoutingBackend(Adopted(marks, frozenset({PASSTHROUGH_IP6} if is_left else ())))
 
     @cached_property
     def routed(self) -> Ruleset:
@@ -279,19 +281,38 @@ class Site:
         return tuple(seen.error.message for seen in self.seen.values() if seen.error)
 
 
-def is_istios_rules(own: Ruleset) -> bool:
-    """Whether chains or tables of what is ours are istio-iptables'."""
-    return any(
-        is_istios(table.name) or any(is_istios(chain.name) for chain in table.chains)
-        for table in own.tables
+def left_by(own: Ruleset) -> tuple[Mesh, ...]:
+    """Name the meshes whose own tools left some of what is ours.
+
+    Rules of our sheets have the same names; whose they are the record says.
+    """
+    record = Record.find(own)
+    sheet = record.settings.get("sheet", "") if record else ""
+    return tuple(
+        mesh
+        for mesh in MESHES
+        if sheet not in mesh.sheets and any(_is_of(mesh, table) for table in own.tables)
     )
 
 
-def tproxy_marks(own: Ruleset) -> Iterator[int]:
-    """Give the marks of what rules hand to transparent listeners."""
+def _is_of(mesh: Mesh, table: Table) -> bool:
+    """Whether a mesh's chains or rules are in a table."""
+    return mesh.owns(table.name) or any(
+        mesh.owns(chain.name) or any(mesh.owns_comment(rule.why) for rule in chain.rules)
+        for chain in table.chains
+    )
+
+
+def routed_marks(own: Ruleset) -> Iterator[Mark]:
+    """Give the marks by which rules keep packets here: of hand-overs, and of connections."""
     for table in own.tables:
         for chain in table.chains:
-            yield from (r.action.mark for r in chain.rules if isinstance(r.action, TProxy))
+            for rule in chain.rules:
+                match rule.action:
+                    case TProxy(_, mark):
+                        yield Mark(mark)
+                    case SetConnectionMark(value, mask):
+                        yield Mark(value, mask)
 
 
 def _need_privilege() -> None:

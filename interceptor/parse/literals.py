@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from functools import lru_cache
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from typing import Any
 
 from interceptor import model
@@ -33,12 +34,17 @@ class Kind(StrEnum):
     STATES = "states"
     PORT = "port"
     MARK = "mark"
+    MARK_BITS = "mark bits"
+    ADDRESS = "address"
+    PLACE = "place"
     ZONE = "zone"
     TEXT = "text"
     NOTHING = "nothing"
     FLAGS = "flags"
 
 
+_NUMBER = re.compile(r"0x[0-9a-fA-F]{1,8}|0|[1-9][0-9]{0,9}")
+_PLACE = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+))?(?::([0-9]{1,5}))?")
 _PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp", "58": "ipv6-icmp", "icmpv6": "ipv6-icmp"}
 
 
@@ -63,6 +69,12 @@ def read_literal(kind: Kind, text: str) -> Any:
             return Ports.parse_number(text)
         case Kind.MARK:
             return _read_mark(text)
+        case Kind.MARK_BITS:
+            return _read_mark_bits(text)
+        case Kind.ADDRESS:
+            return _read_address(text)
+        case Kind.PLACE:
+            return _read_place(text)
         case Kind.ZONE:
             return _read_zone(text)
         case Kind.FLAGS:
@@ -108,6 +120,37 @@ def _read_mark(text: str) -> int:
     if mark.mask != FULL_MASK:
         raise ValueError(f"{text!r} does not set all bits of a mark")
     return mark.value
+
+
+def _read_mark_bits(text: str) -> Mark:
+    """Read a mark as the kernel takes it: the value may have bits that the mask has not."""
+    parts = text.split("/")
+    if len(parts) > 2 or not all(map(_NUMBER.fullmatch, parts)):  # noqa: PLR2004 - value and mask
+        raise ValueError(f"{text!r} is no mark")
+    value, mask = int(parts[0], 0), int(parts[1], 0) if len(parts) > 1 else FULL_MASK
+    if max(value, mask) > FULL_MASK:
+        raise ValueError(f"{text!r} is no mark of 32 bits")
+    return Mark(value, mask)
+
+
+def _read_address(text: str) -> IPv4Address | IPv6Address:
+    """Read one address."""
+    if "%" in text:
+        raise ValueError(f"{text!r} has a zone")
+    return ip_address(text)
+
+
+def _read_place(text: str) -> tuple[IPv4Address | IPv6Address | None, int | None]:
+    """Read ``10.0.0.1``, ``10.0.0.1:80``, ``:80``, ``fd00::1`` or ``[fd00::1]:80``."""
+    found = _PLACE.fullmatch(text)
+    if found is None:
+        # An address of IPv6 stands bare where no port follows it.
+        return _read_address(text), None
+    bracketed, bare, port = found.groups()
+    if not text or (bracketed and ":" not in bracketed):
+        raise ValueError(f"{text!r} is no address and no port")
+    address = bracketed or bare
+    return ip_address(address) if address else None, Ports.parse_number(port) if port else None
 
 
 def _read_flags(text: str) -> tuple[str, ...]:

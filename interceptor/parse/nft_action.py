@@ -94,10 +94,12 @@ def effect(statement: Any) -> Action | None:
             return model.NoTrack(statement_words(statement))
         case {"reject": body} if not _looks_up(body):
             return model.Reject(statement_words(statement))
+        case {"snat": {"addr": str(address), **more}} if more.keys() <= {"family"}:
+            return _snat(address, statement_words(statement))
         case {"snat": body} | {"masquerade": body} if not _looks_up(body):
             return model.TranslateSource(statement_words(statement))
         case {"dnat": {**to}}:
-            return _dnat(to, statement_words(statement))
+            return _dnat(to)
         case {"mangle": {"key": key, "value": value}}:
             return _mangled(key, value, statement_words(statement))
     return None
@@ -124,7 +126,7 @@ def changes(action: Action) -> tuple[type[Match], ...]:
     match action:
         case model.SetMark() | model.SetMarkBits() | model.RestoreMark():
             return (model.PacketMark,)
-        case model.SaveMark():
+        case model.SaveMark() | model.SetConnectionMark():
             return (model.ConnectionMark,)
         case model.MixMarks():
             return (model.PacketMark, model.ConnectionMark)
@@ -133,7 +135,14 @@ def changes(action: Action) -> tuple[type[Match], ...]:
     return ()
 
 
-def _dnat(body: dict[Any, Any], words: str) -> Action | None:
+def _snat(address: str, words: str) -> Action:
+    try:
+        return model.SetSource(ip_address(address))
+    except ValueError:
+        return model.TranslateSource(words)
+
+
+def _dnat(body: dict[Any, Any]) -> Action | None:
     if not body or body.keys() - {"addr", "port", "family"}:
         return None
     address, port = body.get("addr"), body.get("port")
@@ -143,7 +152,7 @@ def _dnat(body: dict[Any, Any], words: str) -> Action | None:
         to = ip_address(address) if address is not None else None
     except ValueError:
         return None
-    return model.TranslateDestination(words, to, port) if to or port is not None else None
+    return model.TranslateDestination(to, port) if to or port is not None else None
 
 
 def _is_port(port: Any) -> bool:
@@ -163,20 +172,29 @@ def _mangled(key: Any, value: Any, words: str) -> Action | None:
             return model.SetZone(zone)
         case {"meta": {"key": "mark"}}, _:
             return _mark_bits(value, words)
-        case {"ct": {"key": "mark", **more}}, _ if not more and _is_of_marks(value):
-            return model.MixMarks(words)
+        case {"ct": {"key": "mark", **more}}, _ if not more:
+            return _connection_mark_bits(value, words)
     return None
 
 
 def _mark_bits(value: Any, words: str) -> Action | None:
     """Read a mark made of the mark that was there, as bits to take out and bits to turn."""
-    bits = _bits(value)
+    bits = _bits(value, "meta")
     if bits is None:
         return model.MixMarks(words) if _is_of_marks(value) else None
     kept, turned = bits
     if not kept:
         return model.SetMark(turned)
     return model.SetMarkBits(words, turned, FULL_MASK & ~kept)
+
+
+def _connection_mark_bits(value: Any, words: str) -> Action | None:
+    """Read a connection's mark made of the one that was there, or of none."""
+    bits = (0, value) if isinstance(value, int) else _bits(value, "ct")
+    if bits is None:
+        return model.MixMarks(words) if _is_of_marks(value) else None
+    kept, turned = bits
+    return model.SetConnectionMark(turned, FULL_MASK & ~kept)
 
 
 _JOIN: dict[str, Callable[[int, int, int], tuple[int, int]]] = {
@@ -186,14 +204,14 @@ _JOIN: dict[str, Callable[[int, int, int], tuple[int, int]]] = {
 }
 
 
-def _bits(value: Any) -> tuple[int, int] | None:
+def _bits(value: Any, of: str) -> tuple[int, int] | None:
     """Give ``kept`` and ``turned`` so that ``mark & kept ^ turned`` is the value."""
     match value:
-        case {"meta": {"key": "mark"}}:
+        case {"meta": {"key": "mark"}} | {"ct": {"key": "mark"}} if of in value:
             return FULL_MASK, 0
         case {"&": [first, *others]} | {"|": [first, *others]} | {"^": [first, *others]}:
             join = _JOIN[next(iter(value))]
-            found = _bits(first)
+            found = _bits(first, of)
             for bits in others:
                 if found is None or not isinstance(bits, int):
                     return None

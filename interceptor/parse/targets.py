@@ -6,17 +6,16 @@ one that may do something else than its class says is unreadable.
 
 from __future__ import annotations
 
-import re
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from interceptor import model
-from interceptor.parse.literals import Kind
-from interceptor.values import FULL_MASK, Ports
+from interceptor.parse.literals import Kind, read_literal
+from interceptor.values import FULL_MASK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from ipaddress import IPv4Address, IPv6Address
+
+    from interceptor.values import Mark
 
 _NO_EFFECT: dict[str, tuple[str, ...]] = {
     "--nfmask": ("0xffffffff",),
@@ -31,6 +30,9 @@ TARGETS = (
     "MARK --set-mark MARK",
     "CONNMARK --save-mark",
     "CONNMARK --restore-mark",
+    "CONNMARK --set-xmark MARK/MASK",
+    "DNAT --to-destination ADDRESS:PORT",
+    "SNAT --to-source ADDRESS",
     "CT --zone ZONE",
 )
 """Those a sheet may have."""
@@ -43,8 +45,6 @@ _NOTES = frozenset(
 )
 """Targets after which the next rule is looked at, and which change nothing that rules ask."""
 
-_NUMBER = re.compile(r"0x[0-9a-fA-F]{1,8}|0|[1-9][0-9]{0,9}")
-_DESTINATION = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+))?(?::([0-9]{1,5}))?")
 _MARKS_SET = frozenset({"--set-mark", "--set-xmark", "--and-mark", "--or-mark", "--xor-mark"})
 _MARKS_COPIED = frozenset({"--save-mark", "--restore-mark"})
 _MASKS = frozenset({"--mask", "--nfmask", "--ctmask"})
@@ -70,6 +70,13 @@ def own_target(
             return model.SaveMark()
         case "CONNMARK", {"--restore-mark": "", **more} if not more:
             return model.RestoreMark()
+        case "CONNMARK", {"--set-xmark": mark, **more} if not more:
+            given: Mark = values(Kind.MARK_BITS, mark)
+            return model.SetConnectionMark(given.value, given.mask)
+        case "DNAT", {"--to-destination": place, **more} if not more:
+            return model.TranslateDestination(*values(Kind.PLACE, place))
+        case "SNAT", {"--to-source": address, **more} if not more:
+            return model.SetSource(values(Kind.ADDRESS, address))
         case "CT", {"--zone": zone, **more} if not more:
             return model.SetZone(values(Kind.ZONE, zone))
     return None
@@ -130,8 +137,6 @@ def _read(name: str, options: _Options, words: str) -> model.Action | None:
             return _conntrack(options, words)
         case "MASQUERADE" | "SNAT":
             return model.TranslateSource(words)
-        case "DNAT":
-            return _destination(options, words)
         case "MARK":
             return _mark(options, words)
         case "CONNMARK":
@@ -145,33 +150,6 @@ def _conntrack(options: _Options, words: str) -> model.Action | None:
     if options == {"--notrack": ()}:
         return model.NoTrack(words)
     return model.Note(words) if options and options.keys() <= _HELPERS else None
-
-
-def _destination(options: _Options, words: str) -> model.Action | None:
-    """Read one address, one port, or both; who chooses among several is the kernel."""
-    match options:
-        case {"--to-destination": (text,), **more} if not more:
-            try:
-                address, port = _address_and_port(text)
-            except ValueError:
-                return None
-            return model.TranslateDestination(words, address, port)
-    return None
-
-
-def _address_and_port(text: str) -> tuple[IPv4Address | IPv6Address | None, int | None]:
-    """Read ``10.0.0.1``, ``10.0.0.1:80``, ``:80``, ``fd00::1`` or ``[fd00::1]:80``."""
-    found = _DESTINATION.fullmatch(text)
-    if found is None:
-        # An address of IPv6 stands bare where no port follows it.
-        if "%" in text:
-            raise ValueError(f"{text!r} has a zone")
-        return ip_address(text), None
-    bracketed, bare, port = found.groups()
-    if not text or (bracketed and ":" not in bracketed):
-        raise ValueError(f"{text!r} is no address and no port")
-    address = bracketed or bare
-    return ip_address(address) if address else None, Ports.parse_number(port) if port else None
 
 
 def _mark(options: _Options, words: str) -> model.Action | None:
@@ -202,11 +180,11 @@ def _mark(options: _Options, words: str) -> model.Action | None:
 
 def _bits(text: str) -> tuple[int, int] | None:
     """Read ``VALUE`` or ``VALUE/MASK``, where the value may have bits the mask has not."""
-    parts = text.split("/")
-    if len(parts) > 2 or not all(map(_NUMBER.fullmatch, parts)):  # noqa: PLR2004 - value and mask
+    try:
+        mark: Mark = read_literal(Kind.MARK_BITS, text)
+    except ValueError:
         return None
-    value, mask = int(parts[0], 0), int(parts[1], 0) if len(parts) > 1 else FULL_MASK
-    return (value, mask) if max(value, mask) <= FULL_MASK else None
+    return mark.value, mark.mask
 
 
 def _mixes_marks(options: _Options) -> bool:

@@ -17,6 +17,7 @@ from interceptor.parse.literals import Kind, read_dumped, read_literal
 from interceptor.parse.modules import read_module
 from interceptor.parse.targets import TARGETS, foreign_target, own_target
 from interceptor.parse.tokens import Quoted, printed, tokenize
+from interceptor.values import Ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -27,6 +28,11 @@ __all__ = ["Kind", "WordReader", "read_literal", "tokenize"]
 class _Option(msgspec.Struct, frozen=True):
     kind: Kind
     match: Callable[..., model.Match]
+
+
+def _anybody(*, negated: bool) -> model.Match:
+    """Ask for a socket: that of any user."""
+    return model.Uid(Ids.everything(), negated=negated)
 
 
 _OPTIONS: dict[tuple[str, str], _Option] = {
@@ -44,6 +50,7 @@ _OPTIONS: dict[tuple[str, str], _Option] = {
     ("multiport", "--dports"): _Option(Kind.PORTS, model.DestinationPort),
     ("owner", "--uid-owner"): _Option(Kind.IDS, model.Uid),
     ("owner", "--gid-owner"): _Option(Kind.IDS, model.Gid),
+    ("owner", "--socket-exists"): _Option(Kind.NOTHING, _anybody),
     ("mark", "--mark"): _Option(Kind.MARKS, model.PacketMark),
     ("connmark", "--mark"): _Option(Kind.MARKS, model.ConnectionMark),
     ("conntrack", "--ctstate"): _Option(Kind.STATES, model.ConnectionState),

@@ -79,6 +79,9 @@ def _alternatives(match: model.Match, family: Family) -> Iterator[tuple[model.Ma
         case model.SourcePort() | model.DestinationPort():
             chunks = [type(match)(Ports(c), negated=match.negated) for c in _chunks(match.ports)]
             yield from _any_or_all(chunks, "ports")
+        case model.Uid() | model.Gid() if match.ids.is_everything:
+            # What anybody sends has a socket, and that is how iptables says it.
+            yield (model.Uid(match.ids, negated=match.negated),)
         case model.Uid() | model.Gid():
             ids = [type(match)(Ids((r,)), negated=match.negated) for r in match.ids.ranges]
             yield from _any_or_all(ids, "ids")
@@ -233,6 +236,8 @@ def _match(match: model.Match, protocol: str) -> str:
             return _ports(ports, "dport", no, protocol)
         case model.TcpFlags(mask, flags):
             return f"-m tcp {no}--tcp-flags {_flags(mask)} {_flags(flags)}"
+        case model.Uid(ids) | model.Gid(ids) if ids.is_everything:
+            return f"-m owner {no}--socket-exists"
         case model.Uid(ids):
             return f"-m owner {no}--uid-owner {ids}"
         case model.Gid(ids):
@@ -291,6 +296,12 @@ def action(action: model.Action, family: Family) -> str:
             return f"-j CONNMARK --save-mark --nfmask {FULL_MASK:#x} --ctmask {FULL_MASK:#x}"
         case model.RestoreMark():
             return f"-j CONNMARK --restore-mark --nfmask {FULL_MASK:#x} --ctmask {FULL_MASK:#x}"
+        case model.SetConnectionMark(mark, mask):
+            return f"-j CONNMARK --set-xmark {mark:#x}/{mask:#x}"
+        case model.TranslateDestination():
+            return f"-j DNAT --to-destination {action.place}"
+        case model.SetSource(address):
+            return f"-j SNAT --to-source {address}"
         case model.SetZone(zone):
             return f"-j CT --zone {zone}"
         case model.Foreign(unread):

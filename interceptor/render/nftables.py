@@ -12,6 +12,7 @@ from interceptor.values import FULL_MASK, Marks, Networks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from ipaddress import IPv4Address, IPv6Address
 
     from interceptor.dialect import Dialect
     from interceptor.values import Ids, Interfaces, Ports
@@ -70,7 +71,7 @@ def _lower_rule(
             action = model.Jump(names[target])
         case model.Goto(target):
             action = model.Goto(names[target])
-    if not guarded and not any(map(_is_address, rule.matches)):
+    if not guarded and not any(map(_is_of_family, rule.matches)):
         for matches in _one_mark(rule.matches):
             yield model.Rule(matches, action, rule.why)
         return
@@ -86,12 +87,18 @@ def _lower_rule(
             yield model.Rule(single, action, rule.why)
 
 
+def _is_of_family(match: model.Match) -> bool:
+    return isinstance(match, model.FamilyIs) or _is_address(match)
+
+
 def _is_address(match: model.Match) -> bool:
     return isinstance(match, model.Source | model.Destination)
 
 
 def _in_family(match: model.Match, family: Family) -> tuple[model.Match, ...] | None:
     """Give what is left of a match in one family; ``None`` if it can never hold there."""
+    if isinstance(match, model.FamilyIs):
+        return () if (match.family is family) != match.negated else None
     if not isinstance(match, model.Source | model.Destination):
         return (match,)
     if match.networks.covers(family):
@@ -238,6 +245,11 @@ def _handover(action: model.TProxy, matches: tuple[model.Match, ...]) -> str:
     return f"tproxy {of}to :{action.port} meta mark set {action.mark:#x}"
 
 
+def _family_word(address: IPv4Address | IPv6Address | None) -> str:
+    """Say in a table of both families of which an address is."""
+    return f"{'ip' if address.version == 4 else 'ip6'} " if address else ""  # noqa: PLR2004
+
+
 def _family_of(networks: Networks) -> Family:
     return Family.IP if networks.ip else Family.IP6
 
@@ -264,6 +276,14 @@ def _action(action: model.Action) -> str:
             return "ct mark set meta mark"
         case model.RestoreMark():
             return "meta mark set ct mark"
+        case model.SetConnectionMark(mark, mask) if mask == FULL_MASK:
+            return f"ct mark set {mark:#x}"
+        case model.SetConnectionMark(mark, mask):
+            return f"ct mark set ct mark & {FULL_MASK & ~mask:#x} ^ {mark:#x}"
+        case model.TranslateDestination():
+            return f"dnat {_family_word(action.address)}to {action.place}"
+        case model.SetSource(address):
+            return f"snat {_family_word(address)}to {address}"
         case model.SetZone(zone):
             return f"ct zone set {zone}"
         case model.TProxy(port, mark):

@@ -23,7 +23,7 @@ from interceptor.settings.parsers import (
     some,
 )
 from interceptor.settings.setting import Scope, Setting
-from interceptor.values import Accounts, Interfaces, Marks, Networks, Ports
+from interceptor.values import Accounts, Interfaces, Marks, Networks, Options, Ports
 
 PORTS, CIDRS, IDS, NAMES = "PORTS", "CIDRS", "IDS", "NAMES"
 
@@ -34,6 +34,14 @@ ROWS = (
         parse=parse_text,
         metavar="NAME|PATH",
         help="dialect of the rules: a shipped sheet's name, or a path to one",
+    ),
+    Setting(
+        name="options",
+        default="",
+        parse=Options.parse,
+        metavar="NAME=VALUE",
+        repeated="--option",
+        help="what this dialect alone has, see interceptor sheets NAME",
     ),
     Setting(
         name="outbound_port",
@@ -104,6 +112,13 @@ ROWS = (
         parse=some(Ports.parse),
         metavar=PORTS,
         help="inbound ports that are never captured",
+    ),
+    Setting(
+        name="exclude_inbound_cidrs",
+        default="",
+        parse=some(Networks.parse),
+        metavar=CIDRS,
+        help="sources whose connections are never captured inbound",
     ),
     Setting(
         name="include_outbound_ports",

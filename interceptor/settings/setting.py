@@ -32,19 +32,24 @@ class Scope(StrEnum):
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
-    """One row: ``parse`` takes text and raises ``ValueError`` with half a sentence."""
+    """One row: ``parse`` takes text and raises ``ValueError`` with half a sentence.
+
+    ``repeated`` is the long option of a setting that is given one piece at a time; its text form
+    has them joined by ``;``.
+    """
 
     name: str
     default: str
     parse: Callable[[str], Any]
     help: str
     metavar: str
+    repeated: str = ""
     scope: Scope = Scope.POLICY
 
     @property
     def flag(self) -> str:
         """The long option."""
-        return "--" + self.name.replace("_", "-")
+        return self.repeated or "--" + self.name.replace("_", "-")
 
     @property
     def environment(self) -> str:

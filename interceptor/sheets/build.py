@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from interceptor.config import FamilyChoice
+from interceptor.dialect import CALL_COMMENT
 from interceptor.errors import ConfigError, RulesetError, SheetError
 from interceptor.model import (
     Base,
@@ -33,7 +34,9 @@ from interceptor.model import (
 )
 from interceptor.names import PRIORITIES, Family, Hook, builtin_type
 from interceptor.parse.words import WordReader, tokenize
+from interceptor.sheets.given import refuse_lacking
 from interceptor.sheets.routing import build_routing
+from interceptor.sheets.translation import for_families
 from interceptor.sheets.vocabulary import Vocabulary
 from interceptor.values import Ports
 
@@ -45,6 +48,10 @@ if TYPE_CHECKING:
     from interceptor.model.pod_config import SocketPolicy
     from interceptor.sheets.sheet import Row, Sheet
     from interceptor.values import Ids, Interfaces, Marks, Networks
+
+
+_BOTH = 2
+"""Families; nothing is of both at once."""
 
 
 def family_of(config: Config, facts: HostFacts) -> Family:
@@ -64,9 +71,11 @@ def build(sheet: Sheet, config: Config, facts: HostFacts) -> Ruleset:
     """Make the rules a sheet means for a configuration on a host.
 
     Raises:
-        ConfigError: a user or group name that the host does not know.
+        ConfigError: a user or group name that the host does not know, options or settings that
+            the sheet does not have, or settings that it refuses.
         SheetError: a row that makes no sense, with file and line.
     """
+    refuse_lacking(sheet, config)
     config = config.with_accounts(facts.users, facts.groups)
     family = family_of(config, facts)
     vocabulary = Vocabulary.of(config, sheet, facts, family)
@@ -116,9 +125,10 @@ def _table(
     built: dict[str, Chain] = {}
     for chain, rows in chains.items():
         base = _base(name, chain)
+        mark = CALL_COMMENT if base and not sheet.verbatim else ""
         rules = tuple(
             within
-            for rule in _rules(rows, chains, vocabulary)
+            for rule in _rules(rows, chains, vocabulary, mark)
             if (within := _in_family(rule, family, verbatim=sheet.verbatim)) is not None
         )
         if rules or base is None:
@@ -158,16 +168,19 @@ def _in_family(rule: Rule, family: Family, *, verbatim: bool) -> Rule | None:
 
 
 def _rules(
-    rows: list[Row], chains: dict[str, list[Row]], vocabulary: Vocabulary
+    rows: list[Row], chains: dict[str, list[Row]], vocabulary: Vocabulary, mark: str
 ) -> Iterator[Rule]:
-    """Expand a chain's rows: neighbours with one ``each`` together, the others by themselves."""
+    """Expand a chain's rows: neighbours with one ``each`` together, the others by themselves.
+
+    ``mark`` begins the comment of rules that call no chain of ours, so that they are found again.
+    """
     for _, group in groupby(enumerate(rows), key=lambda pair: pair[1].each or pair[0]):
         repeated = [row for _, row in group]
         for words, wanted in _each(repeated[0], vocabulary):
             for row in repeated:
-                rule = _rule(row, chains, words)
-                if wanted and rule is not None:
-                    yield rule
+                for rule in _rule(row, chains, words, mark):
+                    if wanted:
+                        yield rule
 
 
 def _each(row: Row, vocabulary: Vocabulary) -> list[tuple[Vocabulary, bool]]:
@@ -188,36 +201,42 @@ def _each(row: Row, vocabulary: Vocabulary) -> list[tuple[Vocabulary, bool]]:
 def _members(loop: str, vocabulary: Vocabulary) -> list[tuple[Vocabulary, bool]]:
     match loop.split():
         case [name, "in", collection]:
-            members = vocabulary.members(collection)
+            members = vocabulary.members(name, collection)
         case [name, "in", "reversed", collection]:
-            members = vocabulary.members(collection)[::-1]
+            members = vocabulary.members(name, collection)[::-1]
         case _:
             raise ValueError(
                 f"each is {loop.strip()!r}, not of the form NAME in NAME or NAME in reversed NAME"
             )
     if not members:
-        return [(vocabulary.extended(name, vocabulary.value(collection)), False)]
-    return [(vocabulary.extended(name, member), True) for member in members]
+        return [(vocabulary.without_member(name, collection), False)]
+    return [(member, True) for member in members]
 
 
-def _rule(row: Row, chains: dict[str, list[Row]], vocabulary: Vocabulary) -> Rule | None:
-    """Read one row; ``None`` if its condition does not hold or its sets leave nothing to match."""
-    words = [*tokenize(row.match), *tokenize(row.action)]
+def _rule(
+    row: Row, chains: dict[str, list[Row]], vocabulary: Vocabulary, mark: str
+) -> Iterator[Rule]:
+    """Read one row, for each family by itself if it names an address to go to or come from.
+
+    It gives nothing if its condition does not hold or its sets leave nothing to match.
+    """
     try:
-        rule = WordReader(words, chains, vocabulary.read, strict=True).read()
-        wanted = vocabulary.holds(row.when)
+        for one in for_families(tokenize(row.action), vocabulary):
+            words = [*tokenize(row.match), *one.words]
+            rule = WordReader(words, chains, vocabulary.read, strict=True).read()
+            why = row.why if rule.target else f"{mark}{row.why}"
+            rule = msgspec.structs.replace(rule, why=why, only=row.only)
+            wanted = vocabulary.holds(row.when) and one.is_wanted
+            check_rule(rule)
+            families = {row.family, one.family} - {""}
+            matches = simplify(rule.matches) if wanted and len(families) < _BOTH else None
+            if matches is not None:
+                only = tuple(FamilyIs(Family(family)) for family in families)
+                yield msgspec.structs.replace(rule, matches=(*only, *matches))
     except ValueError as error:
         raise SheetError(f"{row.place}: {error}") from None
-    try:
-        check_rule(Rule(rule.matches, rule.action, row.why))
     except RulesetError as error:
         raise SheetError(f"{row.place}: {error}", hint=error.hint) from None
-    matches = simplify(rule.matches) if wanted else None
-    if matches is None:
-        return None
-    if row.family:
-        matches = (FamilyIs(Family(row.family)), *matches)
-    return Rule(matches, rule.action, row.why, only=row.only)
 
 
 def simplify(matches: tuple[Match, ...]) -> tuple[Match, ...] | None:

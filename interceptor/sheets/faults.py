@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from interceptor.sheets.option import Option
 from interceptor.sheets.sheet import AddressRow, Refusal, RouteRow, Row, Sets, Sheet
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ _KINDS = {
 
 ROW_KEYS = {"": [name for name in Row.__struct_fields__ if name != "place"]}
 """Keys that may stand in a row."""
+
+OPTION_KEYS = {"": [*Option.__struct_fields__]}
+"""Keys that may stand in an option."""
 
 SHEET_KEYS = {
     "": ["format", *(k for k in Sheet.__struct_fields__ if k not in ("file", "places"))],

@@ -13,7 +13,8 @@ from interceptor.dialect import OWN_PREFIX, OWN_TABLE, RECORD_CHAIN
 from interceptor.errors import SheetError
 from interceptor.files import read_file
 from interceptor.names import PRIORITIES
-from interceptor.parse.words import tokenize
+from interceptor.settings import SETTINGS, Scope
+from interceptor.sheets.option import Option
 from interceptor.sheets.places import key_places, nearest, row_places
 from interceptor.sheets.sheet import Row, Sheet
 
@@ -97,9 +98,10 @@ def read(text: str, label: str) -> Sheet:
 
             place = nearest(places, key, label)
             raise SheetError(f"{place}: {no_key(key, SHEET_KEYS)}")
+    options = _options(document.pop("options", {}), places, label)
     chains = _rows(document.pop("chains", {}), row_places(text, label), places, label)
     try:
-        own = {"chains": {}, "file": label, "places": places}
+        own = {"chains": {}, "options": {}, "file": label, "places": places}
         sheet = msgspec.convert({**document, **own}, Sheet)
     except msgspec.ValidationError as error:
         from interceptor.sheets.faults import SHEET_KEYS, explain
@@ -110,7 +112,35 @@ def read(text: str, label: str) -> Sheet:
         if table not in sheet.nftables:
             place = sheet.place("nftables")
             raise SheetError(f"{place}: [nftables] does not say which nft table {table!r} is")
-    return msgspec.structs.replace(sheet, chains=chains)
+    _check_lacks(sheet)
+    return msgspec.structs.replace(sheet, chains=chains, options=options)
+
+
+def _options(tables: Any, places: dict[str, str], label: str) -> dict[str, Option]:
+    """Convert options one by one, so that the place of each fault is known."""
+    if not isinstance(tables, dict):
+        raise SheetError(f"{nearest(places, 'options', label)}: [options] is no table of options")
+    read_options = {}
+    for name, table in tables.items():
+        place = nearest(places, f"options.{name}", label)
+        try:
+            read_options[name] = msgspec.convert(table, Option)
+            read_options[name].check(name)
+        except msgspec.ValidationError as error:
+            from interceptor.sheets.faults import OPTION_KEYS, explain
+
+            fault = explain(error, OPTION_KEYS)[1]
+            raise SheetError(f"{place}: option {name}: {fault}") from None
+        except ValueError as error:
+            raise SheetError(f"{place}: option {name}: {error}") from None
+    return read_options
+
+
+def _check_lacks(sheet: Sheet) -> None:
+    for name in sheet.lacks:
+        if name not in SETTINGS or SETTINGS[name].scope is not Scope.POLICY:
+            place = sheet.place(f"lacks.{name}")
+            raise SheetError(f"{place}: [lacks] names {name!r}, which is no setting of a policy")
 
 
 def _rows(
@@ -170,24 +200,11 @@ def _check_own_names(sheet: Sheet) -> None:
                 hint=f"leave [nftables] out: your table is {OWN_TABLE}, as uninstall knows it",
             )
     for table, chains in sheet.chains.items():
-        for chain, rows in chains.items():
+        for chain in chains:
             if any(hook.upper() == chain for hook in PRIORITIES[table]):
-                for row in rows:
-                    _check_call(row, sheet.prefix)
-            elif not chain.startswith(sheet.prefix) or chain == RECORD_CHAIN:
+                continue
+            if not chain.startswith(sheet.prefix) or chain == RECORD_CHAIN:
                 raise SheetError(
                     f"{sheet.place(f'chains.{table}.{chain}')}: the chain is named {chain!r}",
                     hint=f"begin it with the prefix {sheet.prefix}, and with something after it",
                 )
-
-
-def _check_call(row: Row, prefix: str) -> None:
-    """A row in a built-in chain must call a chain of ours: by that it is found again."""
-    match tokenize(row.action):
-        case [("-j" | "-g"), target] if target.startswith(prefix):
-            return
-        case _:
-            raise SheetError(
-                f"{row.place}: a built-in chain may only call chains of the sheet",
-                hint=f"jump to a chain {prefix}SOMETHING and do it there",
-            )

@@ -34,11 +34,11 @@ def build_routing(sheet: Sheet, family: Family, vocabulary: Vocabulary) -> Itera
             yield address
     for number, route in enumerate(sheet.routes):
         try:
-            mark = vocabulary.read(Kind.MARK, route.mark)
+            mark = vocabulary.read(Kind.MARK_BITS, route.mark)
             table = parse_table(str(vocabulary.read(Kind.PORT, route.table)))
             wanted = vocabulary.holds(route.when)
         except ValueError as error:
             raise SheetError(f"{sheet.place(f'routes[{number}]')}: {error}") from None
         for one in family.members if wanted else ():
             yield LocalRoute(one, table)
-            yield MarkRule(one, mark, table)
+            yield MarkRule(one, mark.value, table, priority=route.priority, mask=mark.mask)

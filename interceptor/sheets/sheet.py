@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from interceptor.dialect import OWN, Dialect
+from interceptor.sheets.option import Option  # noqa: TC001 - msgspec reads the annotations of fields
 from interceptor.sheets.places import nearest
 
 
@@ -39,12 +40,17 @@ class AddressRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RouteRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Packets of a mark are to stay here: a routing rule, and a table in which all is local."""
+    """Packets of a mark are to stay here: a routing rule, and a table in which all is local.
+
+    ``mark`` may have a mask. ``priority`` is where the rule is among others; 0 puts it before
+    all but the kernel's first.
+    """
 
     mark: str
     table: str
     why: str
     when: str = ""
+    priority: int = 0
 
 
 class Refusal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,6 +72,7 @@ class Sets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Sheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The policy of one dialect: chains by iptables table, rows by chain, both in file order.
 
+    ``options`` are settings of its own; ``lacks`` are settings it does not cover, with the reason.
     ``keep_unreachable`` keeps chains that nothing calls; ``verbatim`` is for rules that are to be
     as another mesh's own tool leaves them, see ``Dialect``.
 
@@ -82,6 +89,8 @@ class Sheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     refuse: list[Refusal] = []
     addresses: list[AddressRow] = []
     routes: list[RouteRow] = []
+    options: dict[str, Option] = {}
+    lacks: dict[str, str] = {}
     defaults: dict[str, str | int | bool | list[str | int]] = {}
     keep_unreachable: bool = False
     verbatim: bool = False

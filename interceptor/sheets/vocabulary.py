@@ -7,11 +7,13 @@ from enum import StrEnum
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
-from interceptor.config import DnsCapture, Mode
+from interceptor.config import DnsCapture
 from interceptor.errors import SheetError
 from interceptor.names import Family
 from interceptor.parse.words import Kind, read_literal
 from interceptor.settings import SETTINGS, Scope
+from interceptor.sheets.given import option_values
+from interceptor.sheets.option import Records, Word
 from interceptor.values import (
     EVERYTHING,
     Accounts,
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 _NESTED = (Kind.NETWORKS, Kind.INTERFACES)
 """Sets of which one member can be inside another."""
 
-Value = int | str | Ports | Ids | Networks | Interfaces | Marks
+Value = int | Word | Ports | Ids | Networks | Interfaces | Marks | Records
 
 _REFERENCE = re.compile(r"\{(\w+)\}")
 _TYPES: dict[Kind, type] = {
@@ -42,7 +44,6 @@ _TYPES: dict[Kind, type] = {
     Kind.MARKS: Marks,
     Kind.PORT: int,
     Kind.MARK: int,
-    Kind.TEXT: str,
 }
 
 
@@ -54,7 +55,7 @@ def _value(setting: object) -> Value | None:
         case IPv4Network():
             return Networks.of((setting,))
         case StrEnum():
-            return str(setting)
+            return Word(str(setting), tuple(type(setting)))
         case int() | Ports() | Networks() | Interfaces() | Marks():
             return setting
         case _:
@@ -69,13 +70,14 @@ class Vocabulary:
 
     @classmethod
     def of(cls, config: Config, sheet: Sheet, facts: HostFacts, family: Family) -> Vocabulary:
-        """Take the settings, whose account names are resolved, and add a sheet's own sets.
+        """Take the settings, whose account names are resolved, and add a sheet's options and sets.
 
         Beside the settings there are ``captured_resolvers``, where the DNS queries go that are
         captured, and ``with_ipv6``.
 
         Raises:
-            SheetError: a set that makes no sense, with its place.
+            ConfigError: options the sheet does not have, or not so.
+            SheetError: a name that is taken, or a set that makes no sense, with its place.
         """
         vocabulary = cls(
             {
@@ -89,6 +91,11 @@ class Vocabulary:
                 "with_ipv6": int(Family.IP6 in family.members),
             }
         )
+        for name, value in option_values(sheet, config).items():
+            try:
+                vocabulary = vocabulary.extended(name, value)
+            except ValueError as error:
+                raise SheetError(f"{sheet.place(f'options.{name}')}: option: {error}") from None
         for kind, named in (
             (Kind.PORTS, sheet.sets.ports),
             (Kind.NETWORKS, sheet.sets.networks),
@@ -125,13 +132,22 @@ class Vocabulary:
             if "{" in text:
                 raise ValueError(f"{text!r} is more than one name: make a set of it")
             # Written by a person: port 0 and open ranges are slips, not what a kernel prints.
-            return Ports.parse(text) if kind is Kind.PORTS else read_literal(kind, text)
+            match kind:
+                case Kind.PORTS:
+                    return Ports.parse(text)
+                case Kind.MARK_BITS:
+                    return Mark.parse(text)
+            return read_literal(kind, text)
         value = self.value(found[1])
+        if isinstance(value, Word) and kind is Kind.PROTOCOL:
+            return value.text
         if isinstance(value, int):
             if kind is Kind.PORTS:
                 return Ports.of(value)
             if kind is Kind.MARKS:
                 return Marks((Mark(value),))
+            if kind is Kind.MARK_BITS:
+                return Mark(value)
         if not isinstance(value, _TYPES.get(kind, ())):
             # Not a TypeError: it is the sheet's author who mixed types, not a caller.
             raise ValueError(f"{{{found[1]}}} holds {type(value).__name__}, {kind} are needed")  # noqa: TRY004
@@ -195,25 +211,40 @@ class Vocabulary:
 
     def _is(self, name: str, word: str) -> bool:
         value = self.value(name)
-        if isinstance(value, str):
-            words = _WORDS[name]
-            if word not in words:
-                raise ValueError(f"{name} is never {word!r}, but one of {', '.join(words)}")
-            return value == word
+        if isinstance(value, Word):
+            if word not in value.words:
+                raise ValueError(f"{name} is never {word!r}, but one of {', '.join(value.words)}")
+            return value.text == word
         if word != EVERYTHING:
             raise ValueError(f"{name} holds {type(value).__name__}, which can only be *")
         return isinstance(value, Ports | Ids | Networks) and value.is_everything
 
-    def members(self, name: str) -> tuple[Value, ...]:
-        """Give what was written in a set one by one, each as a set of its own."""
-        value = self.value(name)
-        if isinstance(value, int | str):
-            raise ValueError(f"{name!r} is no set, so there is no each in it")  # noqa: TRY004
-        return value.members
+    def members(self, name: str, collection: str) -> tuple[Vocabulary, ...]:
+        """Give a vocabulary for each member of a collection, in the order it was written.
 
+        A member of a set is a set of its own and has the ``name``; of a record each field is
+        called ``name_field``.
+        """
+        value = self.value(collection)
+        match value:
+            case Records():
+                return tuple(self._with_fields(name, row) for row in value.rows)
+            case int() | Word():
+                raise ValueError(f"{collection!r} is no set, so there is no each in it")
+        return tuple(self.extended(name, member) for member in value.members)
 
-_WORDS = {"mode": tuple(Mode), "capture_dns": tuple(DnsCapture)}
-"""Settings that are a word, and which it can be."""
+    def without_member(self, name: str, collection: str) -> Vocabulary:
+        """Give a vocabulary to check rows with, where a collection has no member."""
+        value = self.value(collection)
+        if isinstance(value, Records):
+            return self._with_fields(name, value.blank)
+        return self.extended(name, value)
+
+    def _with_fields(self, name: str, row: dict[str, Value]) -> Vocabulary:
+        found = self
+        for field, value in row.items():
+            found = found.extended(f"{name}_{field}", value)
+        return found
 
 
 def _captured_resolvers(config: Config, facts: HostFacts) -> Networks:

@@ -34,6 +34,7 @@ _IN, _PRIORITY, _FWMARK, _TABLE, _FWMASK, _OUT, _PROTOCOL = 3, 6, 10, 15, 16, 17
 _LOCAL_TYPE = 2
 _RTA_OIF, _RTA_TABLE = 4, 15
 _NUMBERS = {Family.IP: socket.AF_INET, Family.IP6: socket.AF_INET6}
+_ALL_BITS = struct.pack("=I", FULL_MASK)
 _MAIN_PRIORITY = 32766
 """That of the kernel's rule for its main table (ip-rule(8))."""
 _HOST_SCOPE = 254
@@ -102,6 +103,7 @@ def _held(rules: tuple[dict[int, bytes], ...], rule: MarkRule) -> list[int]:
         _number(found, _PRIORITY)
         for found in rules
         if (_number(found, _FWMARK), _number(found, _TABLE)) == (rule.mark, rule.table)
+        and int.from_bytes(found.get(_FWMASK, _ALL_BITS), "little") == rule.mask
         and _number(found, _PROTOCOL) == rule.protocol
         and not found.keys() & {_IN, _OUT}
     ]
@@ -114,7 +116,7 @@ def _rule(rule: MarkRule, priority: int) -> bytes:
         head
         + attribute(_PRIORITY, struct.pack("=I", priority))
         + attribute(_FWMARK, struct.pack("=I", rule.mark))
-        + attribute(_FWMASK, struct.pack("=I", FULL_MASK))
+        + attribute(_FWMASK, struct.pack("=I", rule.mask))
         + attribute(_TABLE, struct.pack("=I", rule.table))
         + attribute(_PROTOCOL, bytes([rule.protocol]))
     )

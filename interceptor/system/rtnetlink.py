@@ -63,7 +63,7 @@ def look() -> tuple[Routing, ...]:
 
 
 def _rules(kernel: Kernel) -> Iterator[MarkRule]:
-    """Give the rules that send a mark, all 32 bits of it, to a table and ask for nothing else."""
+    """Give the rules that send a mark to a table and ask for nothing else."""
     for family, number in _FAMILIES.items():
         for body in _of(kernel, _GETRULE, _RULE.pack(number, *[0] * 8)):
             of, dst, src, tos, table, _, _, action, flags = _RULE.unpack_from(body)
@@ -73,10 +73,11 @@ def _rules(kernel: Kernel) -> Iterator[MarkRule]:
             if of != number or action != _TO_TABLE or not is_plain or suppressed:
                 continue
             mark = _number(found.get(_FWMARK))
-            if mark and _number(found.get(_FWMASK), FULL_MASK) == FULL_MASK:
+            if mark:
                 table = _number(found.get(_TABLE), table)
                 made_by, at = _number(found.get(_PROTOCOL)), _number(found.get(_PRIORITY))
-                yield MarkRule(family, mark, table, made_by, at)
+                mask = _number(found.get(_FWMASK), FULL_MASK)
+                yield MarkRule(family, mark, table, made_by, at, mask)
 
 
 def _routes(kernel: Kernel) -> Iterator[LocalRoute]:

@@ -10,12 +10,14 @@ from interceptor.values.interfaces import INTERFACE_NAME, Interfaces
 from interceptor.values.lists import EVERYTHING, split
 from interceptor.values.marks import FULL_MASK, Mark, Marks
 from interceptor.values.networks import Network, Networks, parse_network
+from interceptor.values.options import OPTION_NAME, Options
 from interceptor.values.ranges import Accounts, Ids, Ports, Range, Ranges, merge
 
 __all__ = [
     "EVERYTHING",
     "FULL_MASK",
     "INTERFACE_NAME",
+    "OPTION_NAME",
     "Accounts",
     "Ids",
     "Interfaces",
@@ -23,6 +25,7 @@ __all__ = [
     "Marks",
     "Network",
     "Networks",
+    "Options",
     "Ports",
     "Range",
     "Ranges",

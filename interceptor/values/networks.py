@@ -13,6 +13,7 @@ from interceptor.values.lists import EVERYTHING, split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from ipaddress import IPv4Address, IPv6Address
 
 Network = IPv4Network | IPv6Network
 
@@ -53,6 +54,13 @@ class Networks(msgspec.Struct, frozen=True, eq=False):
         """Make a set of networks, and keep how they were written."""
         kept = tuple(written)
         return msgspec.structs.replace(cls.of(kept), written=kept)
+
+    def addresses(self) -> tuple[IPv4Address | IPv6Address, ...]:
+        """Give the single address it is, or that of each family; ``ValueError`` if it is more."""
+        both: tuple[Network, ...] = (*self.ip, *self.ip6)
+        if max(len(self.ip), len(self.ip6)) > 1 or any(n.num_addresses > 1 for n in both):
+            raise ValueError(f"{str(self)!r} is not one address, or one of each family")
+        return tuple(network.network_address for network in both)
 
     def part(self, family: Family) -> tuple[Network, ...]:
         """Give the networks of one family."""

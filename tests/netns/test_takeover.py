@@ -109,7 +109,7 @@ def test_without_a_record_status_asks_what_was_meant(tool: str) -> None:
         put(namespace, _INJECTED, tool)
         done = interceptor("status", namespace=namespace)
         assert done.code == 2
-        assert "istio-iptables' rules are here" in done.stderr
+        assert "rules of istio-iptables are here" in done.stderr
         settings = ("--sheet", "istio", "--ip-families", "dual")
         assert done_well("status", *settings, namespace=namespace).stdout.startswith("in-sync")
         done = interceptor(

@@ -15,7 +15,7 @@ from interceptor.analysis.packet import Packet, Unknown
 from interceptor.analysis.space import Asked, Space
 from interceptor.analysis.walk import walk_received, walk_sent
 from interceptor.names import PRIORITIES, ChainType, Family, Hook
-from interceptor.values import Ids, Interfaces, Mark, Marks, Networks, Ports
+from interceptor.values import FULL_MASK, Ids, Interfaces, Mark, Marks, Networks, Ports
 
 _ADDRESSES = {
     Family.IP: ("10.0.0.1", "10.0.0.2", "127.0.0.1", "127.0.0.6", "192.0.2.1"),
@@ -96,10 +96,12 @@ class Dice:
         if table == "nat":
             made += [model.Redirect(15001), model.Redirect(15006), model.TranslateSource("x")]
             address = ip_address(self.one(*_ADDRESSES[self.family]))
-            made += [model.TranslateDestination("x", self.one(address, None), self.one(80, None))]
+            made += [model.TranslateDestination(self.one(address, None), self.one(80, None))]
+            made += [model.SetSource(address)]
         if table == "mangle":
             made += [model.SetMark(mark), model.SaveMark(), model.RestoreMark()]
             made += [model.SetMarkBits("x", mark, self.one(0xF, 0xF00))]
+            made += [model.SetConnectionMark(mark, self.one(0xF, 0xF00, FULL_MASK))]
         if table == "mangle" and hook is Hook.PREROUTING:
             made += [model.TProxy(15006, mark)]
         if table == "raw":

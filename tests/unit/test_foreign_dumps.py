@@ -99,7 +99,7 @@ _LINES = [
         "istio-ambient.ip",
         "-m mark --mark 0x539/0xfff -j CONNMARK --set-xmark 0x111/0xfff",
         (model.PacketMark(Marks((Mark(0x539, 0xFFF),))),),
-        model.MixMarks("CONNMARK --set-xmark 0x111/0xfff"),
+        model.SetConnectionMark(0x111, 0xFFF),
     ),
     (
         "osm.ip",
@@ -114,17 +114,13 @@ _LINES = [
             " -j DNAT --to-destination 10.244.0.7"
         ),
         (model.Destination(_LOCALHOST), _LO, _TCP, model.Uid(Ids.of(1500))),
-        model.TranslateDestination(
-            "DNAT --to-destination 10.244.0.7", _networks("10.244.0.7").ip[0].network_address, None
-        ),
+        model.TranslateDestination(_networks("10.244.0.7").ip[0].network_address, None),
     ),
     (
         "consul.ip",
         "-d 127.0.0.1/32 -p udp -m udp --dport 53 -j DNAT --to-destination 127.0.0.1:8600",
         (model.Destination(_LOCALHOST), _UDP, _DNS),
-        model.TranslateDestination(
-            "DNAT --to-destination 127.0.0.1:8600", _LOCALHOST.ip[0].network_address, 8600
-        ),
+        model.TranslateDestination(_LOCALHOST.ip[0].network_address, 8600),
     ),
     (
         "linkerd.ip",
@@ -165,7 +161,6 @@ _LINES = [
             model.DestinationPort(Ports.of(80)),
         ),
         model.TranslateDestination(
-            "DNAT --to-destination [fd00::9]:8080",
             _networks("fd00::9").ip6[0].network_address,
             8080,
         ),
@@ -184,7 +179,6 @@ _LINES = [
         ),
         (_TCP,),
         model.TranslateDestination(
-            "DNAT --to-destination 10.244.0.3:8080",
             _networks("10.244.0.3").ip[0].network_address,
             8080,
         ),

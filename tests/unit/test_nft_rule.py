@@ -33,8 +33,10 @@ from interceptor.model import (
     Reject,
     Rule,
     Ruleset,
+    SetConnectionMark,
     SetMark,
     SetMarkBits,
+    SetSource,
     TProxy,
     TranslateDestination,
     TranslateSource,
@@ -201,7 +203,7 @@ _CASES: dict[str, tuple[list[Statement], list[tuple[set[Match], Action]]]] = {
         [
             (
                 {FamilyIs(Family.IP)},
-                TranslateDestination('{"dnat":{"family":"ip","port":9}}', None, 9),
+                TranslateDestination(None, 9),
             )
         ],
     ),
@@ -235,10 +237,10 @@ def test_it_becomes(name: str) -> None:
     [
         ({"reject": {"type": "tcp reset"}}, Reject),
         ({"notrack": None}, NoTrack),
-        ({"snat": {"addr": "10.0.0.1"}}, TranslateSource),
+        ({"snat": {"addr": "10.0.0.1"}}, SetSource),
         ({"masquerade": None}, TranslateSource),
         ({"redirect": {"port": 9}}, Redirect),
-        (mangle({"ct": {"key": "mark"}}, 5), MixMarks),
+        (mangle({"ct": {"key": "mark"}}, 5), SetConnectionMark),
         (mangle(meta("mark"), {"&": [{"ct": {"key": "mark"}}, 5]}), MixMarks),
         (mangle(meta("nftrace"), 1), Note),
         (mangle(payload("ip", "dscp"), "cs1"), Note),

@@ -16,6 +16,7 @@ from interceptor.model import (
     RestoreMark,
     Rule,
     SaveMark,
+    SetConnectionMark,
     SetMark,
     SetMarkBits,
     SetZone,
@@ -74,7 +75,7 @@ _TARGETS: dict[str, Action] = {
     "CONNMARK --save-mark --nfmask 0xff --ctmask 0xff": MixMarks(
         "CONNMARK --save-mark --nfmask 0xff --ctmask 0xff"
     ),
-    "CONNMARK --set-xmark 0x111/0xfff": MixMarks("CONNMARK --set-xmark 0x111/0xfff"),
+    "CONNMARK --set-xmark 0x111/0xfff": SetConnectionMark(0x111, 0xFFF),
 }
 
 _DESTINATIONS = [
@@ -105,4 +106,4 @@ def test_a_target_of_others_says_what_it_does(words: str) -> None:
 def test_one_destination_is_read(to: str, address: str, port: int | None) -> None:
     words = f"DNAT --to-destination {to}"
     where = ip_address(address) if address else None
-    assert _rule(f"-j {words}").action == TranslateDestination(words, where, port)
+    assert _rule(f"-j {words}").action == TranslateDestination(where, port)

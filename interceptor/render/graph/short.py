@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from interceptor import model
 from interceptor.names import FAMILY_NAMES, Family
+from interceptor.values import Mark
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -135,16 +136,26 @@ def action(done: model.Action) -> tuple[str, str]:
             return "pass", "take the connection's mark, go on"
         case model.SetZone(zone):
             return "pass", f"conntrack zone {zone}, go on"
+        case model.SetConnectionMark(value, mask):
+            return "pass", f"set the connection's mark {Mark(value, mask)}, go on"
         case model.TranslateDestination():
-            return "dnat", clean(done.words)
-        case model.Reject():
-            return "drop", clean(done.words)
-        case model.UnreadableAction():
-            return "unknown", clean(done.words)
-        case model.Foreign():
-            return "pass", clean(done.words)
+            return "dnat", f"dnat to {done.place}"
+        case model.SetSource(address):
+            return "accept", f"snat to {address}"
+        case model.Foreign(words):
+            return _foreign_kind(done), clean(words)
         case _:
             assert_never(done)
+
+
+def _foreign_kind(done: model.Foreign) -> str:
+    match done:
+        case model.Reject():
+            return "drop"
+        case model.UnreadableAction():
+            return "unknown"
+        case _:
+            return "pass"
 
 
 def end(done: model.Action) -> str:
@@ -152,8 +163,7 @@ def end(done: model.Action) -> str:
     match done:
         case model.Redirect(port) | model.TProxy(port):
             return f"proxy :{port}"
-        case model.TranslateDestination(address=address, port=port):
-            host = f"[{address}]" if ":" in str(address) else str(address or "")
-            return f"{host}:{port}" if port is not None else host or "elsewhere"
+        case model.TranslateDestination():
+            return done.place or "elsewhere"
         case _:
             return ""

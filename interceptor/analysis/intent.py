@@ -81,6 +81,7 @@ class Intent(msgspec.Struct, frozen=True):
             "dns": model.DestinationPort(dns),
             "resolvers": model.Destination(self.resolvers),
             "kept": model.DestinationPort(self.kept_ports),
+            "excluded sources": model.Source(config.exclude_inbound_cidrs),
             "excluded in": model.DestinationPort(config.exclude_inbound_ports),
             "included in": model.DestinationPort(config.include_inbound_ports),
             "no mark": model.PacketMark(Marks((Mark(0),))),
@@ -150,12 +151,14 @@ class Wanted:
             cases.append(_handed(handed, "the proxy handing a connection to the app"))
             inbound = both(self._all("tcp", "included in"), self._not("kept"))
             inbound = both(inbound, self._not("excluded in"))
+            inbound = both(inbound, self._not("excluded sources"))
             own = both(both(proxy_by_lo, inbound), self._not("localhost"))
             why = "the proxy calling its own pod counts as inbound"
             redirected = Redirected(config.inbound_port)
             cases.append(Case(own, redirected, why, Property.SELF_CALLS))
-            left = both(both(proxy_by_lo, self._sets["tcp"]), self.any_of("kept", "excluded in"))
-            why = "the proxy calling a port of its own pod that is left alone"
+            alone = self.any_of("kept", "excluded in", "excluded sources")
+            left = both(both(proxy_by_lo, self._sets["tcp"]), alone)
+            why = "the proxy calling its own pod in a way that is left alone"
             cases.append(Case(left, Direct(), why, Property.SELF_CALLS))
         cases.append(Case(self.proxy, Direct(), "made by the proxy", Property.LOOP_FREE))
         cases.append(self._direct("excluded uid", "users you excluded"))
@@ -209,7 +212,10 @@ class Wanted:
         excluded = kept._replace(
             where=self._all("tcp", "excluded in"), why="inbound ports you excluded"
         )
-        cases += [kept, excluded]
+        sources = kept._replace(
+            where=self._all("tcp", "excluded sources"), why="sources you excluded"
+        )
+        cases += [kept, excluded, sources]
         if self._intent.captures_inbound:
             fate, total = self._intent.inbound_fate, Property.CAPTURE_TOTAL
             captured = self._all("tcp", "included in")

@@ -34,14 +34,12 @@ from interceptor.model import (
 )
 from interceptor.names import PRIORITIES, Family, Hook, builtin_type
 from interceptor.parse.words import WordReader, tokenize
-from interceptor.sheets.given import refuse_lacking
 from interceptor.sheets.routing import build_routing
-from interceptor.sheets.translation import for_families
 from interceptor.sheets.vocabulary import Vocabulary
 from interceptor.values import Ports
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from interceptor.config import Config
     from interceptor.facts import HostFacts
@@ -50,8 +48,8 @@ if TYPE_CHECKING:
     from interceptor.values import Ids, Interfaces, Marks, Networks
 
 
-_BOTH = 2
-"""Families; nothing is of both at once."""
+_TRANSLATING = frozenset({"--to-destination", "--to-source"})
+"""Options of actions that name an address, which is of one family."""
 
 
 def family_of(config: Config, facts: HostFacts) -> Family:
@@ -75,7 +73,10 @@ def build(sheet: Sheet, config: Config, facts: HostFacts) -> Ruleset:
             the sheet does not have, or settings that it refuses.
         SheetError: a row that makes no sense, with file and line.
     """
-    refuse_lacking(sheet, config)
+    if sheet.lacks:
+        from interceptor.sheets.given import refuse_lacking
+
+        refuse_lacking(sheet, config)
     config = config.with_accounts(facts.users, facts.groups)
     family = family_of(config, facts)
     vocabulary = Vocabulary.of(config, sheet, facts, family)
@@ -221,22 +222,32 @@ def _rule(
     It gives nothing if its condition does not hold or its sets leave nothing to match.
     """
     try:
-        for one in for_families(tokenize(row.action), vocabulary):
-            words = [*tokenize(row.match), *one.words]
+        for action, family, is_wanted in _actions(row, vocabulary):
+            words = [*tokenize(row.match), *action]
             rule = WordReader(words, chains, vocabulary.read, strict=True).read()
             why = row.why if rule.target else f"{mark}{row.why}"
             rule = msgspec.structs.replace(rule, why=why, only=row.only)
-            wanted = vocabulary.holds(row.when) and one.is_wanted
+            wanted = vocabulary.holds(row.when) and is_wanted
             check_rule(rule)
-            families = {row.family, one.family} - {""}
-            matches = simplify(rule.matches) if wanted and len(families) < _BOTH else None
+            within = vocabulary.families(row.family) & vocabulary.families(family)
+            matches = simplify(rule.matches) if wanted and within else None
             if matches is not None:
-                only = tuple(FamilyIs(Family(family)) for family in families)
+                only = tuple(FamilyIs(one) for one in within) if len(within) == 1 else ()
                 yield msgspec.structs.replace(rule, matches=(*only, *matches))
     except ValueError as error:
         raise SheetError(f"{row.place}: {error}") from None
     except RulesetError as error:
         raise SheetError(f"{row.place}: {error}", hint=error.hint) from None
+
+
+def _actions(row: Row, vocabulary: Vocabulary) -> Iterable[tuple[list[str], str, bool]]:
+    """Give a row's action in words, the family it is for, and whether it is wanted."""
+    words = tokenize(row.action)
+    if not _TRANSLATING.intersection(words):
+        return ((words, "", True),)
+    from interceptor.sheets.translation import for_families
+
+    return for_families(words, vocabulary)
 
 
 def simplify(matches: tuple[Match, ...]) -> tuple[Match, ...] | None:

@@ -17,8 +17,9 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``when`` leaves the row out unless a condition holds: terms joined by ``and``, each ``NAME``,
     ``not NAME``, ``NAME is WORD`` or ``NAME is not WORD``, where ``*`` is everything. ``each`` is
     ``x in NAME``: neighbouring rows with the same ``each`` are repeated together, with ``{x}`` one
-    member after the other. ``family`` and ``only`` keep the row to one family, ``ip`` or ``ip6``,
-    and to one kernel language. ``place`` is ``file:line``, put there by the loader.
+    member after the other. ``family`` keeps the row to one family, ``ip`` or ``ip6``, or to those
+    that networks of this name have addresses of; ``only`` to one kernel language. ``place`` is
+    ``file:line``, put there by the loader.
     """
 
     action: str
@@ -26,7 +27,7 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     match: str = ""
     when: str = ""
     each: str = ""
-    family: Literal["", "ip", "ip6"] = ""
+    family: str = ""
     only: Literal["", "iptables", "nftables"] = ""
     place: str = ""
 

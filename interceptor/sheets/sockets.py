@@ -34,6 +34,7 @@ def refuse_unsupported(config: Config) -> None:
         "--exclude-interfaces": bool(config.exclude_interfaces),
         "--virtual-interfaces": bool(config.virtual_interfaces),
         "--drop-invalid": config.drop_invalid,
+        "--exclude-inbound-cidrs": bool(config.exclude_inbound_cidrs),
         f"more than {MOST_MARKS} marks in --exempt-mark": len(config.exempt_mark.marks)
         > MOST_MARKS,
     }
@@ -41,6 +42,7 @@ def refuse_unsupported(config: Config) -> None:
         "--exclude-interfaces": "no route is chosen yet where it decides",
         "--virtual-interfaces": "what is only passed on has no socket",
         "--drop-invalid": "it does without conntrack",
+        "--exclude-inbound-cidrs": "a listener is chosen before it is known who calls",
     }
     for name, is_asked in asked.items():
         if is_asked:

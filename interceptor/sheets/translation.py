@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from interceptor.names import Family
 from interceptor.parse.words import Kind, read_literal
@@ -15,31 +15,24 @@ if TYPE_CHECKING:
     from interceptor.values import Networks
 
 _OPTIONS = ("--to-destination", "--to-source")
-_NOWHERE = {Family.IP: "192.0.2.1", Family.IP6: "2001:db8::1"}
-"""Addresses nobody has (RFC 5737, RFC 3849): what a row is checked with that has none."""
+_NOWHERE = "192.0.2.1"
+"""An address nobody has (RFC 5737): what a row is checked with that has none."""
 
 
-class Worded(NamedTuple):
-    """The words of an action without names of addresses in it, and the family it is for."""
+def for_families(
+    words: list[str], vocabulary: Vocabulary
+) -> Iterator[tuple[list[str], str, bool]]:
+    """Give an action's words for each family it names an address of, and whether it is wanted.
 
-    words: list[str]
-    family: str = ""
-    is_wanted: bool = True
-
-
-def for_families(words: list[str], vocabulary: Vocabulary) -> Iterator[Worded]:
-    """Give an action's words for each family that it names an address of.
-
-    An action that names none, as most, is for all. One whose option has no address is to be
-    checked all the same, and left out.
+    One whose option has no address is to be checked all the same, and left out. A port whose
+    option has none is no port.
 
     Raises:
         ValueError: it names something else than an address and a port.
     """
     at = next((n for n, word in enumerate(words[:-1], 1) if word in _OPTIONS), 0)
     if not at:
-        yield Worded(words)
-        return
+        raise ValueError("a word is missing at its end")
     text = words[at]
 
     def worded(address: str, port: str) -> list[str]:
@@ -48,20 +41,19 @@ def for_families(words: list[str], vocabulary: Vocabulary) -> Iterator[Worded]:
 
     address, port = _parts(text)
     if port.startswith("{"):
-        port = str(vocabulary.read(Kind.PORT, port))
+        port = str(vocabulary.read(Kind.PORT, port) or "")
     if not address.startswith("{"):
         # Brackets are put round it again, if it needs them.
         given = read_literal(Kind.PLACE, address)[0] if address else None
         bare = str(given) if given else ""
-        yield Worded(worded(bare, port), _family(given) if given else "")
+        yield worded(bare, port), _family(given) if given else "", True
         return
     networks: Networks = vocabulary.read(Kind.NETWORKS, address)
     found = networks.addresses()
     for one in found:
-        yield Worded(worded(str(one), port), _family(one))
+        yield worded(str(one), port), _family(one), True
     if not found:
-        # Port 0 is that of an option without a value.
-        yield Worded(worded(_NOWHERE[Family.IP], port if port != "0" else ""), is_wanted=False)
+        yield worded(_NOWHERE, port), "", False
 
 
 def _parts(text: str) -> tuple[str, str]:

@@ -12,7 +12,6 @@ from interceptor.errors import SheetError
 from interceptor.names import Family
 from interceptor.parse.words import Kind, read_literal
 from interceptor.settings import SETTINGS, Scope
-from interceptor.sheets.given import option_values
 from interceptor.sheets.option import Records, Word
 from interceptor.values import (
     EVERYTHING,
@@ -91,7 +90,12 @@ class Vocabulary:
                 "with_ipv6": int(Family.IP6 in family.members),
             }
         )
-        for name, value in option_values(sheet, config).items():
+        options: dict[str, Value] = {}
+        if sheet.options or config.options:
+            from interceptor.sheets.given import option_values
+
+            options = option_values(sheet, config)
+        for name, value in options.items():
             try:
                 vocabulary = vocabulary.extended(name, value)
             except ValueError as error:
@@ -124,6 +128,15 @@ class Vocabulary:
             known = ", ".join(sorted(self._values))
             raise ValueError(f"there is no name {name!r}; known are {known}")
         return self._values[name]
+
+    def families(self, name: str) -> frozenset[Family]:
+        """Give the family of a name, or those that networks have addresses of; "" is both."""
+        if not name or name in Family.INET.members:
+            return frozenset(Family(name).members if name else Family.INET.members)
+        value = self.value(name)
+        if not isinstance(value, Networks):
+            raise ValueError(f"family is ip, ip6 or the name of networks, not {name!r}")  # noqa: TRY004
+        return frozenset(family for family in Family.INET.members if value.part(family))
 
     def read(self, kind: Kind, text: str) -> Any:
         """Read an option's text: a ``{name}`` of the right type, or a literal."""

@@ -19,6 +19,7 @@ CASES: dict[str, dict[str, str]] = {
     "mark-alone": {"proxy_uid": "", "proxy_gid": "", "exempt_mark": "0x539"},
     "excluded": {
         "exclude_inbound_ports": "80,8000-8100,15020",
+        "exclude_inbound_cidrs": "10.1.0.0/16,fd01::/16",
         "exclude_outbound_ports": "3306,5432",
         "exclude_outbound_cidrs": "10.0.0.0/8,192.168.1.1,fd00::/8",
         "exclude_outbound_uids": "0,1337,5000-5010",
@@ -46,6 +47,7 @@ CASES: dict[str, dict[str, str]] = {
         "tproxy_mark": "0x77",
         "tproxy_route_table": "200",
         "include_inbound_ports": "80,8000-8100",
+        "exclude_inbound_cidrs": "10.1.0.0/16",
         "exclude_interfaces": "eth1",
         "virtual_interfaces": "vnet+",
     },

@@ -28,7 +28,7 @@ _TEXTS = {
 
 _UNREAD = {
     # NFQUEUE, a range of ports, and a range of addresses, of which the kernel chooses.
-    "host.ip": (19, 3),
+    "host.ip": (18, 3),
     "host.ip6": (6, 0),
     # TPROXY to an address of its own.
     "cilium.ip": (0, 2),

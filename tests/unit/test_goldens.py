@@ -17,6 +17,7 @@ from interceptor.parse import iptables_save
 from interceptor.render import iptables, nftables
 from interceptor.settings import SETTINGS, Scope
 from tests.lab.cases import CASES, GOLDENS
+from tests.lab.everything import SHEET, TEXT
 from tests.unit.common import rules
 
 _ONLY_FOREIGN = {
@@ -32,6 +33,11 @@ def lowered(case: str) -> dict[str, Ruleset]:
         "ip6": iptables.lower(built, Family.IP6),
         "nft": nftables.lower(built, OWN),
     }
+
+
+def everything() -> Ruleset:
+    """Give the rules of the sheet that says all there is to say."""
+    return rules(SHEET, options=TEXT)
 
 
 def texts(case: str) -> dict[str, str]:
@@ -60,6 +66,12 @@ def test_reading_it_back_gives_the_same_rules(case: str) -> None:
         assert iptables_save.parse(iptables.text(made[family]), family) == made[family]
 
 
+def test_reading_everything_back_gives_the_same_rules() -> None:
+    for family in (Family.IP, Family.IP6):
+        made = iptables.lower(everything(), family)
+        assert iptables_save.parse(iptables.text(made), family) == made
+
+
 def test_no_golden_is_orphaned() -> None:
     wanted = {f"{case}.{language}" for case in CASES for language in ("ip", "ip6", "nft")}
     assert {path.name for path in GOLDENS.iterdir()} == wanted
@@ -67,14 +79,13 @@ def test_no_golden_is_orphaned() -> None:
 
 def test_every_setting_that_makes_rules_has_a_case() -> None:
     policy = {name for name, row in SETTINGS.items() if row.scope is Scope.POLICY}
-    assert {key for case in CASES.values() for key in case} == policy - {"sheet"}
+    assert {key for case in CASES.values() for key in case} == policy - {"sheet", "options"}
 
 
 def test_every_match_and_action_has_a_case() -> None:
     used = {
         type(part).__name__
-        for case in CASES
-        for ruleset in lowered(case).values()
+        for ruleset in (*(r for case in CASES for r in lowered(case).values()), everything())
         for table in ruleset.tables
         for chain in table.chains
         for rule in chain.rules

@@ -27,7 +27,7 @@ def test_there_is_one_row_for_each_field() -> None:
 def test_a_row_is_complete_and_reads_what_it_shows(name: str) -> None:
     row = SETTINGS[name]
     assert row.help
-    assert row.flag == "--" + name.replace("_", "-")
+    assert row.flag == (row.repeated or "--" + name.replace("_", "-"))
     assert row.environment == "INTERCEPTOR_" + name.upper()
     value = row.parse(row.default)
     assert row.parse(show(value)) == value

@@ -219,12 +219,6 @@ _FAULTS = [
         ":17: the chain is named 'INTERCEPTOR_RECORD'",
     ),
     Fault(
-        "a verdict in a built-in chain",
-        "-j INTERCEPTOR_MINE_IN",
-        "-j ACCEPT",
-        ":14: a built-in chain may only call chains of the sheet",
-    ),
-    Fault(
         "a redirect in a hook that has none",
         "PREROUTING =",
         "POSTROUTING =",

@@ -8,7 +8,7 @@ import click
 
 from interceptor.cli.exits import DONE
 from interceptor.cli.session import command
-from interceptor.settings import Scope
+from interceptor.settings import SETTINGS, Scope
 from interceptor.sheets import loader
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def run(session: Session, name: str | None) -> int:
-    """List the dialects, or show the rows of one, shipped or your own."""
+    """List the dialects, or show the rows and options of one, shipped or your own."""
     return _show(session, name) if name else _list(session)
 
 
@@ -38,6 +38,17 @@ def _show(session: Session, name: str) -> int:
     facts = {
         "name": sheet.name,
         "summary": sheet.summary,
+        "options": [
+            {
+                "name": key,
+                "type": option.type,
+                "form": option.form,
+                "default": option.default_text,
+                "help": option.help,
+            }
+            for key, option in sheet.options.items()
+        ],
+        "lacks": sheet.lacks,
         "rows": [
             {
                 "table": table,
@@ -56,6 +67,15 @@ def _show(session: Session, name: str) -> int:
         ["table", "chain", "match", "action", "why", "when"],
         [[table, chain, r.match, r.action, r.why, r.when] for table, chain, r in rows],
     )
+    options = [[key, o.form, o.default_text, o.help] for key, o in sheet.options.items()]
+    lacks = [[SETTINGS[key].flag, why] for key, why in sheet.lacks.items()]
+    for columns, cells in (
+        (["option", "value", "default", "meaning"], options),
+        (["lacks", "because"], lacks),
+    ):
+        if cells:
+            session.printer.lines_for_people([""])
+            session.printer.table_for_people(columns, cells)
     return DONE
 
 

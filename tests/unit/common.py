@@ -8,6 +8,7 @@ from interceptor.facts import HostFacts
 from interceptor.layers import DEFAULTS, Layer, resolve
 from interceptor.sheets.build import build
 from interceptor.sheets.loader import load
+from interceptor.sources import sheet_layer
 from interceptor.values import Networks
 
 if TYPE_CHECKING:
@@ -48,5 +49,7 @@ def config(**settings: str) -> Config:
 
 
 def rules(sheet: str = "sidecar", **settings: str) -> Ruleset:
-    """Build a sheet for a host with both families."""
-    return build(load(sheet), config(**settings), FACTS)
+    """Build a sheet, with its own defaults, for a host with both families."""
+    loaded = load(sheet)
+    layers = [DEFAULTS, sheet_layer(loaded), Layer(settings, lambda key: f"test: {key}")]
+    return build(loaded, resolve(layers).config, FACTS)

@@ -14,6 +14,8 @@ from interceptor import __version__
 from interceptor.cli.exits import MEANINGS
 from interceptor.cli.main import COMMANDS, run
 from interceptor.settings import SETTINGS, Scope
+from interceptor.sheets.loader import load
+from tests.lab.everything import SHEET
 from tests.lab.netns import namespaces
 from tests.lab.paths import PROGRAM, interceptor
 
@@ -84,6 +86,18 @@ def test_json_and_people_get_the_same_facts(capsys: pytest.CaptureFixture[str]) 
     text = json.loads(capsys.readouterr().out)["text"]
     run(["render"])
     assert capsys.readouterr().out == text
+
+
+def test_a_sheets_options_and_what_it_lacks_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    run(["sheets", SHEET])
+    out = capsys.readouterr().out
+    run(["sheets", SHEET, "--output", "json"])
+    facts = json.loads(capsys.readouterr().out)
+    assert len(facts["options"]) == len(load(SHEET).options)
+    for option in facts["options"]:
+        assert all(option[key] in out for key in ("name", "form", "default", "help"))
+    assert "--capture-dns" in out
+    assert all(why in out for why in facts["lacks"].values())
 
 
 def test_a_terminal_gets_colour_unless_it_wants_none() -> None:

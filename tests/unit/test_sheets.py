@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from msgspec.structs import asdict
 
 from interceptor.cli.main import run
 from interceptor.errors import ConfigError, SheetError
@@ -13,6 +15,7 @@ from interceptor.names import PRIORITIES, Family, Hook
 from interceptor.parse import iptables_save
 from interceptor.parse.words import Kind
 from interceptor.render import iptables, nftables
+from interceptor.settings import SETTINGS, Scope
 from interceptor.sheets.build import build
 from interceptor.sheets.loader import load, read, rules_directory, shipped
 from interceptor.sheets.vocabulary import Vocabulary
@@ -44,6 +47,125 @@ def test_a_sheet_of_ones_own_works_with_commands(
     assert "redirect to :9999" in out
     assert run(["sheets", str(path)]) == 0
     assert "own ports" in capsys.readouterr().out
+
+
+_ENGINES = {"sheet", "options", "ip_families"}
+"""Settings that sheets need not know: they choose the sheet, are its own, or choose families."""
+_SAID_BY = {"capture_dns": "captured_resolvers"}
+"""Names by which rows use a setting in another form."""
+
+
+def unknown_settings(text: str) -> set[str]:
+    """Give settings of the policy that a sheet neither uses anywhere nor says it lacks."""
+    sheet = read(text, "mine.toml")
+    expressions = [
+        *(
+            f"{row.match} {row.action} {row.when} {row.each} {row.family}"
+            for chains in sheet.chains.values()
+            for rows in chains.values()
+            for row in rows
+        ),
+        *(f"{route.mark} {route.table} {route.when}" for route in sheet.routes),
+        *(address.when for address in sheet.addresses),
+        *(refusal.when for refusal in sheet.refuse),
+        *(e for named in asdict(sheet.sets).values() for e in named.values()),
+    ]
+    used = set(re.findall(r"\w+", " ".join(expressions)))
+    policy = {name for name, row in SETTINGS.items() if row.scope is Scope.POLICY}
+    said = {name for name in policy if used & {name, _SAID_BY.get(name, name)}}
+    return policy - said - set(sheet.lacks) - _ENGINES
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_a_shipped_sheet_uses_each_setting_or_says_why_not(name: str) -> None:
+    text = (Path(rules_directory()) / f"{name}.toml").read_text()
+    assert not unknown_settings(text)
+
+
+def test_a_setting_that_a_sheet_forgets_is_found() -> None:
+    assert "capture_dns" in unknown_settings(SHEET)
+    assert "tunnel_port" not in unknown_settings(SHEET)
+    assert "mode" not in unknown_settings(SHEET + '[lacks]\nmode = "it redirects"\n')
+
+
+@pytest.mark.parametrize(
+    ("table", "fault"),
+    [
+        ('[options.x]\ntype = "port"', ":20: option x: it lacks the key 'help'"),
+        ('[options.x]\ntype = "ham"\nhelp = ""', ":20: option x: Invalid enum value 'ham'"),
+        ('[options.x]\ntype = "word"\nhelp = ""', ":20: option x: words are for the type word"),
+        ('[options.X]\ntype = "port"\nhelp = ""', ":20: option X: 'X' is no name"),
+        ('[options.own]\ntype = "port"\nhelp = ""', "the name 'own' is taken"),
+        ('[options.mode]\ntype = "port"\nhelp = ""', ":20: option: the name 'mode' is taken"),
+        ('[options.x]\ntype = "records"\nhelp = ""', ":20: option x: fields are for the type"),
+        (
+            '[options.x]\ntype = "records"\nhelp = ""\nfields = { a = "address" }',
+            "field a: 'address' is no type of a field",
+        ),
+        (
+            '[options.x]\ntype = "port"\nhelp = ""\ndefault = "70000"',
+            "its default: port 70000 is not within",
+        ),
+        ('[lacks]\nbackend = "x"', ":21: [lacks] names 'backend'"),
+        ('[lacks]\nham = "x"', ":21: [lacks] names 'ham'"),
+    ],
+)
+def test_faults_of_options_and_lacks_name_their_place(table: str, fault: str) -> None:
+    with pytest.raises(SheetError) as caught:
+        built(f"{SHEET}{table}\n")
+    assert fault in str(caught.value)
+
+
+def test_records_give_names_for_each_field() -> None:
+    fields = '{ of = "interfaces", net = "networks" }'
+    table = f'[options.vnet]\ntype = "records"\nhelp = "x"\nfields = {fields}\n'
+    text = row(
+        '{ match = "-i {v_of} ! -d {v_net} -p tcp", action = "-j DROP", why = "x", '
+        'each = "v in vnet", family = "v_net" },'
+    )
+    assert built(text + table, options="vnet=eth0:10.0.0.0/8,eth1:fd00::/8")[3:] == [
+        "-A INTERCEPTOR_MINE_IN ! -d 10.0.0.0/8 -i eth0 -p tcp -m comment --comment x -j DROP"
+    ]
+    assert len(built(text + table)) == 3
+
+
+@pytest.mark.parametrize(
+    ("action", "lines"),
+    [
+        ("--to-destination {place}:{port}", ["10.0.0.1:99"]),
+        ("--to-destination {place}", ["10.0.0.1"]),
+        ("--to-destination {nowhere}:{port}", []),
+        ("--to-destination {place}:{no_port}", ["10.0.0.1"]),
+        ("--to-destination 10.0.0.9:7", ["10.0.0.9:7"]),
+        ("--to-destination [fd00::9]:7", []),
+        ("--to-destination :{port}", [":99"]),
+    ],
+)
+def test_where_connections_are_sent(action: str, lines: list[str]) -> None:
+    options = "".join(
+        f'[options.{name}]\ntype = "{kind}"\nhelp = "x"\ndefault = "{default}"\n'
+        for name, kind, default in (
+            ("place", "address", "10.0.0.1,fd00::1"),
+            ("nowhere", "address", ""),
+            ("port", "port", "99"),
+            ("no_port", "port", ""),
+        )
+    )
+    text = row(f'{{ match = "-p tcp", action = "-j DNAT {action}", why = "x" }},')
+    assert [line.split()[-1] for line in built(text + options)[3:]] == lines
+
+
+def test_a_row_in_a_built_in_chain_is_marked_as_ours() -> None:
+    text = SHEET.replace("-j INTERCEPTOR_MINE_IN", "-j REDIRECT --to-ports 9")
+    assert '--comment "interceptor: in" -j REDIRECT' in built(text)[0]
+
+
+def test_what_a_sheet_lacks_is_refused_unless_it_is_its_default() -> None:
+    text = SHEET + '[lacks]\ntunnel_port = "no tunnel"\n[defaults]\ntunnel_port = 7\n'
+    with pytest.raises(ConfigError, match="sheet mine has no --tunnel-port: no tunnel") as caught:
+        built(text, tunnel_port="8")
+    assert caught.value.hint == "leave it out, or choose --sheet sidecar"
+    assert built(text, tunnel_port="7")
 
 
 def test_when_leaves_a_row_out() -> None:

@@ -12,7 +12,7 @@ from interceptor.errors import ConfigError, DeadlineError, InterceptorError
 from interceptor.files import read_file, read_stream
 from interceptor.layers import DEFAULTS, Layer, Resolved, resolve, unknown_key
 from interceptor.settings import ENVIRONMENT_PREFIX, SETTINGS, Scope
-from interceptor.settings.typed import joined, text_of
+from interceptor.settings.parsers import joined, text_of
 from interceptor.sheets import loader
 
 if TYPE_CHECKING:

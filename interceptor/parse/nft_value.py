@@ -40,6 +40,7 @@ _FAMILIES = {"ipv4": Family.IP, 2: Family.IP, "ipv6": Family.IP6, 10: Family.IP6
 _IP_TYPES = ("ip", 0x0800, 0x0008)
 _IP6_TYPES = ("ip6", 0x86DD, 0xDD86)
 _STATES = {1: "INVALID", 2: "ESTABLISHED", 4: "RELATED", 8: "NEW", 64: "UNTRACKED"}
+_MARK_BITS = 32
 _PARTS_OF_ELEMENTS = frozenset({"val", "timeout", "expires", "comment", "counter", "last"})
 """What an element may say without being one for some packets only."""
 
@@ -158,6 +159,11 @@ def marks(member: Any, mask: int = FULL_MASK) -> Iterator[Mark]:
                     size >>= 1
                 yield Mark(low, FULL_MASK & ~(size - 1))
                 low += size
+        case {"prefix": {"addr": int(value), "len": int(length)}} if (
+            mask == FULL_MASK and 0 <= length <= _MARK_BITS
+        ):
+            # So nft writes a mask whose bits are the highest ones.
+            yield Mark(value, FULL_MASK & ~(FULL_MASK >> length))
         case _:
             raise UnknownError
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from interceptor.errors import ConfigError, did_you_mean
 from interceptor.settings import SETTINGS
-from interceptor.settings.typed import text_of
+from interceptor.settings.parsers import text_of
 
 if TYPE_CHECKING:
     from interceptor.config import Config

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from interceptor.settings.parsers import parse_mark, parse_port, parse_switch
-from interceptor.settings.typed import text_of
+from interceptor.settings.parsers import parse_mark, parse_port, parse_switch, text_of
 from interceptor.values import OPTION_NAME, Ids, Interfaces, Marks, Networks, Ports, split
 
 if TYPE_CHECKING:

@@ -62,6 +62,8 @@ SAID = {
     "virtual_interfaces": "net1",
     "include_outbound_cidrs": "10.0.0.0/8",
     "exclude_outbound_cidrs": "10.0.0.0/8",
+    "exclude_inbound_cidrs": "10.0.0.0/8",
+    "options": "vnet=docker0:172.17.0.0/16",
     "include_outbound_owner_groups": "5",
 }
 """What a setting takes that does not take the number 4444."""

@@ -142,6 +142,23 @@ CONFIGURATIONS: dict[str, tuple[tuple[str, ...], list[Case]]] = {
             Case("an excluded port for the proxy", "pod", POD, 9090, "direct", uid=1337),
         ],
     ),
+    "excluded sources": (
+        ("--exclude-inbound-cidrs", f"{CLIENT[4]},fd01::2/127"),
+        [
+            Case("excluded source", "client", POD, APP, "direct"),
+            Case("excluded source, to the other address", "client", POD_SIDE, APP, "direct"),
+            Case("another source", "outside", POD_SIDE, APP, "proxy IN"),
+            Case("the proxy from another source", "pod", POD, APP, "proxy IN", uid=1337),
+            Case("outbound", "pod", FAR, 80, "proxy OUT"),
+        ],
+    ),
+    "tproxy, excluded sources": (
+        ("--mode", "tproxy", "--exclude-inbound-cidrs", f"{CLIENT[4]},{CLIENT[6]}"),
+        [
+            Case("excluded source", "client", POD, APP, "direct"),
+            Case("another source", "outside", POD_SIDE, APP, "proxy IN"),
+        ],
+    ),
     "included ports": (
         (
             *("--include-inbound-ports", "8000-9090", "--exclude-inbound-ports", "9090"),

@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.root
 __all__ = ["world"]
 
+_LACKING = ("--exclude-interfaces", "--virtual-interfaces", "--exclude-inbound-cidrs")
 _REFUSED = {
-    name
-    for name, (flags, _) in CONFIGURATIONS.items()
-    if {"tproxy", "--exclude-interfaces", "--virtual-interfaces"} & set(flags)
+    name for name, (flags, _) in CONFIGURATIONS.items() if {"tproxy", *_LACKING} & set(flags)
 }
 
 

@@ -136,8 +136,10 @@ def test_what_is_there_is_seen_as_ip_shows_it() -> None:
         "ip -4 address 10.5.5.5/32 dev lo",
         "ip -4 route local default dev lo table 5000",
         "ip -4 rule fwmark 0x7 lookup 5000",
+        "ip -4 rule fwmark 0x8/0xf lookup 5000",
         "ip -6 route local default dev lo table 5000",
         "ip -6 rule fwmark 0x7 lookup 5000",
+        "ip -6 rule fwmark 0x8/0xf lookup 5000",
     ]
     assert {one.protocol for one in found} == {0, 99}
     assert {one.family for one in found} == {Family.IP, Family.IP6}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -59,6 +60,7 @@ _JUMP: Statement = {"jump": {"target": "x"}}
 _STATE: Statement = {"ct": {"key": "state"}}
 _PORT = payload("tcp", "dport")
 _LIMIT: Statement = {"limit": {"rate": 5, "per": "second"}}
+_CT_MARK = {"ct": {"key": "mark"}}
 _LOG: Statement = {"log": {"prefix": "x"}}
 _TCP, _UDP = Protocol("tcp"), Protocol("udp")
 
@@ -179,6 +181,30 @@ _CASES: dict[str, tuple[list[Statement], list[tuple[set[Match], Action]]]] = {
                 ),
             )
         ],
+    ),
+    "a mark with a mask of the highest bits": (
+        [match(meta("mark"), {"prefix": {"addr": 2, "len": 31}}), _ACCEPT],
+        [({PacketMark(Marks((Mark(2, 0xFFFFFFFE),)))}, Accept())],
+    ),
+    "bits of a connection's mark": (
+        [mangle(_CT_MARK, {"|": [{"&": [_CT_MARK, 0xFFFFF111]}, 0x111]})],
+        [(set(), SetConnectionMark(0x111, 0xFFF))],
+    ),
+    "bits of a connection's mark out of the packet's": (
+        [mangle(_CT_MARK, {"|": [{"&": [meta("mark"), 0xFFFFF111]}, 0x111]})],
+        [
+            (
+                set(),
+                MixMarks(
+                    '{"mangle":{"key":{"ct":{"key":"mark"}},"value":{"|":[{"&":[{"meta":'
+                    '{"key":"mark"}},4294963473]},273]}}}'
+                ),
+            )
+        ],
+    ),
+    "another source": (
+        [{"snat": {"family": "ip6", "addr": "fd00::1"}}],
+        [({FamilyIs(Family.IP6)}, SetSource(IPv6Address("fd00::1")))],
     ),
     "bits of a mark": (
         [mangle(meta("mark"), {"|": [{"&": [meta("mark"), 0xFFFFFF00]}, 5]})],

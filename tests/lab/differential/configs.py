@@ -124,6 +124,7 @@ _ROWS: dict[str, Callable[[Random], str]] = {
     "exempt_mark": _marks,
     "include_inbound_ports": lambda random: "" if random.random() < 0.1 else _ports(random),
     "exclude_inbound_ports": _ports,
+    "exclude_inbound_cidrs": _networks,
     "include_outbound_ports": _ports,
     "exclude_outbound_ports": _ports,
     "include_outbound_cidrs": lambda random: "" if random.random() < 0.1 else _networks(random),

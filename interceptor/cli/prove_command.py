@@ -54,12 +54,25 @@ def run(
     session.printer.json_or_nothing(facts)
     session.printer.table_for_people(
         ["", "property", "says"],
-        [[_SIGNS[_holds(one, violations)], str(one), one.says] for one in wanted],
+        [
+            [
+                _SIGNS[_holds(one, violations)],
+                str(one),
+                one.says + _known(session, one, violations),
+            ]
+            for one in wanted
+        ],
     )
     session.printer.lines_for_people(
         line for same in _over_families(violations) for line in ("", *_lines(same))
     )
     return FOUND if violations else DONE
+
+
+def _known(session: Session, wanted: Property, violations: list[Violation]) -> str:
+    """Say why a dialect does not have a property, where that is known and it does not hold."""
+    why = session.sheet.breaks.get(wanted, "")
+    return "" if not why or _holds(wanted, violations) else f" ({session.sheet.name}: {why})"
 
 
 _SIGNS = {True: "✓", False: "✗", None: "?"}

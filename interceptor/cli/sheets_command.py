@@ -49,6 +49,7 @@ def _show(session: Session, name: str) -> int:
             for key, option in sheet.options.items()
         ],
         "lacks": sheet.lacks,
+        "breaks": sheet.breaks,
         "rows": [
             {
                 "table": table,
@@ -72,6 +73,7 @@ def _show(session: Session, name: str) -> int:
     for columns, cells in (
         (["option", "value", "default", "meaning"], options),
         (["lacks", "because"], lacks),
+        (["breaks", "because"], [list(pair) for pair in sheet.breaks.items()]),
     ):
         if cells:
             session.printer.lines_for_people([""])

@@ -11,7 +11,7 @@ from interceptor.backends.drift import Kind
 from interceptor.backends.interface import Wanted
 from interceptor.backends.overtake import overtaking
 from interceptor.backends.shadow import fingerprint
-from interceptor.errors import HostError, UnprovenError
+from interceptor.errors import HostError, SheetError, UnprovenError
 from interceptor.model import Ruleset
 from interceptor.operations.select import EBPF
 from interceptor.operations.site import check_families
@@ -129,9 +129,12 @@ def _refuse_unproven(
     """Refuse rules that do not do what the settings want.
 
     Raises:
-        UnprovenError: with the first packet for which they do not.
+        UnprovenError: with the first packet for which they do not, unless the sheet says that
+            they do not.
+        SheetError: the sheet says so of what is no property.
     """
     from interceptor.analysis.proof import Rules
+    from interceptor.analysis.properties import Property
     from interceptor.analysis.prove import prove
     from interceptor.operations.intended import intent_of
 
@@ -142,7 +145,14 @@ def _refuse_unproven(
 
         lowered, language = lower(policy, sheet.dialect), "nftables"
     rules = Rules(lowered, family_of(config, here).members, language, policy=policy)
-    violations = prove(rules, intent_of(config, sheet, here))
+    unknown = set(sheet.breaks) - set(Property)
+    if unknown:
+        raise SheetError(
+            f"{sheet.place('breaks')}: [breaks] names {min(unknown)!r}, which is no property",
+            hint=f"known are {', '.join(Property)}",
+        )
+    found = prove(rules, intent_of(config, sheet, here))
+    violations = [one for one in found if one.property not in sheet.breaks]
     if violations:
         from interceptor.analysis.telling import packet_words
 

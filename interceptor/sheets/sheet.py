@@ -73,7 +73,8 @@ class Sets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Sheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The policy of one dialect: chains by iptables table, rows by chain, both in file order.
 
-    ``options`` are settings of its own; ``lacks`` are settings it does not cover, with the reason.
+    ``options`` are settings of its own; ``lacks`` are settings it does not cover, and ``breaks``
+    properties its rules do not have because the mesh's do not, each with the reason.
     ``keep_unreachable`` keeps chains that nothing calls; ``verbatim`` is for rules that are to be
     as another mesh's own tool leaves them, see ``Dialect``.
 
@@ -92,6 +93,7 @@ class Sheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     routes: list[RouteRow] = []
     options: dict[str, Option] = {}
     lacks: dict[str, str] = {}
+    breaks: dict[str, str] = {}
     defaults: dict[str, str | int | bool | list[str | int]] = {}
     keep_unreachable: bool = False
     verbatim: bool = False

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from interceptor.parse import nft_json, nft_text
 from tests.lab.everything import FLAGS, OPTIONS, SHEET, TEXT
 from tests.lab.paths import RulePath, by_chain, done_well, dump, interceptor
 
@@ -36,6 +37,24 @@ def test_it_is_installed_known_again_and_removed(pod: Pod, rule_path: RulePath) 
     assert rules.count("32764:\tfrom all fwmark 0x111/0xfff lookup 100") == 2
     done_well("uninstall", namespace=pod.pod)
     assert by_chain(dump(pod.pod)) == by_chain(before)
+
+
+def test_nfts_text_and_json_of_it_are_read_as_the_same_rules(pod: Pod) -> None:
+    done_well("install", *_ALL, "--backend", "nftables", *FLAGS, namespace=pod.pod)
+    text = pod.pod.run("nft", "list", "ruleset")
+    made = nft_json.parse(pod.pod.run("nft", "-j", "list", "ruleset"))
+    assert nft_text.parse(text).tables == made.tables
+    live = done_well(
+        "explain",
+        "outbound",
+        "--to",
+        "203.0.113.1:53",
+        "--proto",
+        "udp",
+        "--live",
+        namespace=pod.pod,
+    )
+    assert "dnat to 10.0.0.53:15053" in live.stdout
 
 
 def test_an_option_less_is_drift_and_is_replaced(pod: Pod, rule_path: RulePath) -> None:

@@ -79,6 +79,23 @@ def test_bare_commands_know_it_again(
     assert by_chain(dump(pod.pod)) == by_chain(before)
 
 
+def test_what_a_sheet_says_it_breaks_does_not_stop_it(pod: Pod, tmp_path: Path) -> None:
+    sheet = tmp_path / "mine.toml"
+    sheet.write_text(_HEAD + _CHAINS["filter"])
+    flags = ("--sheet", str(sheet), "--backend", "nftables")
+    refused = interceptor("install", *flags, namespace=pod.pod)
+    assert (refused.code, "error: loop-free: " in refused.stderr) == (2, True), refused
+    known = interceptor("prove", *flags[:2], "--output", "json")
+    broken = [p["id"] for p in known.json["properties"] if not p["holds"]]
+    reasons = "".join(f'{name} = "guards only"\n' for name in broken)
+    sheet.write_text(f"{_HEAD}[breaks]\n{reasons}{_CHAINS['filter']}")
+    done_well("install", *flags, namespace=pod.pod)
+    assert "(mine: guards only)" in interceptor("prove", *flags[:2]).stdout
+    sheet.write_text(f'{_HEAD}[breaks]\nloops = "x"\n{_CHAINS["filter"]}')
+    wrong = interceptor("install", *flags, "--inbound-port", "9", namespace=pod.pod)
+    assert (wrong.code, "[breaks] names 'loops'" in wrong.stderr) == (2, True), wrong
+
+
 def test_from_one_sheet_to_another(pod: Pod, rule_path: RulePath, tmp_path: Path) -> None:
     sheet = tmp_path / "mine.toml"
     sheet.write_text(_HEAD + _CHAINS["filter"])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import asdict
 
+from interceptor.analysis.properties import Property
 from interceptor.cli.main import run
 from interceptor.errors import ConfigError, SheetError
 from interceptor.facts import HostFacts
@@ -80,6 +81,7 @@ def unknown_settings(text: str) -> set[str]:
 def test_a_shipped_sheet_uses_each_setting_or_says_why_not(name: str) -> None:
     text = (Path(rules_directory()) / f"{name}.toml").read_text()
     assert not unknown_settings(text)
+    assert set(load(name).breaks) <= set(Property)
 
 
 def test_a_setting_that_a_sheet_forgets_is_found() -> None:

@@ -105,8 +105,10 @@ def holders(seen: Mapping[str, Seen]) -> list[str]:
     Raises:
         HostError: none could be looked at, so that "none" would be a guess.
     """
-    if all(one.error is not None for one in seen.values()):
-        raise unusable(list(seen), seen)
+    rules = [name for name in seen if name != EBPF]
+    holds_sockets = EBPF in seen and seen[EBPF].holds_ours
+    if not holds_sockets and all(seen[name].error is not None for name in rules):
+        raise unusable(rules, seen)
     return [name for name, one in seen.items() if one.holds_ours]
 
 

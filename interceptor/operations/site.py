@@ -6,7 +6,7 @@ import os
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from interceptor.backends.ebpf import PIN_ROOT
+from interceptor.backends.ebpf import PIN_ROOT, may_hold
 from interceptor.dialect import OURS, PASSTHROUGH_IP6, is_istios
 from interceptor.errors import HostError
 from interceptor.model import Ruleset, TProxy
@@ -25,6 +25,7 @@ from interceptor.operations.select import (
 from interceptor.record import Record, made_for_us
 from interceptor.system import host, nfnetlink
 from interceptor.system.command import find
+from interceptor.system.cookie import own_cookie
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,6 +169,8 @@ class Site:
         if not os.path.isdir(PIN_ROOT):
             return Seen()
         try:
+            if not may_hold(own_cookie()):
+                return Seen()
             observed = self.observed(EBPF)
         except HostError as error:
             return Seen(error)

@@ -24,7 +24,7 @@ from interceptor.model import (
 )
 from interceptor.names import ChainType, Family, Hook
 from interceptor.system import netns
-from interceptor.system.pod import cookie
+from interceptor.system.cookie import cookie
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

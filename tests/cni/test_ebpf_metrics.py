@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from interceptor.node.metrics import Metrics
-from interceptor.system.pod import cookie
+from interceptor.system.cookie import cookie
 from tests.lab import network_files
 from tests.lab.ebpf_node import EbpfNode, ebpf_node
 from tests.lab.pod import FAR, POD, Pod

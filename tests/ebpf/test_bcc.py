@@ -14,8 +14,8 @@ import pytest
 from interceptor.backends.ebpf import programs
 from interceptor.errors import HostError
 from interceptor.system import bcc
+from interceptor.system.cookie import cookie
 from interceptor.system.libbpf import CGROUP_KINDS
-from interceptor.system.pod import cookie
 from tests.contract.test_fates import CONFIGURATIONS, DNS, INBOUND, OUTBOUND, _fate, world
 from tests.lab.ebpf import Lab, config_for, lab_machine
 from tests.lab.pod import FAR, POD, PROXY_UID, Pod, new_pod

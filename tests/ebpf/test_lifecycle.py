@@ -17,9 +17,9 @@ import pytest
 
 from interceptor.backends.ebpf import layout
 from interceptor.backends.ebpf.programs import Built
+from interceptor.system.cookie import cookie
 from interceptor.system.deadline import Deadline
 from interceptor.system.libbpf import CGROUP_KINDS
-from interceptor.system.pod import cookie
 from tests.lab.ebpf import Lab, config_for, lab_machine, new_root
 from tests.lab.netns import namespaces
 from tests.lab.pod import FAR, POD, Pod

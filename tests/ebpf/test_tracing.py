@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from interceptor.backends.ebpf.reasons import REASONS
-from interceptor.system.pod import cookie
+from interceptor.system.cookie import cookie
 from tests.lab.pod import CLIENT, FAR, POD, PROXY_UID, Pod
 from tests.lab.traffic import Recorder, connect, recorder
 

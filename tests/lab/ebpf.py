@@ -12,8 +12,9 @@ from interceptor.layers import DEFAULTS, Layer, resolve
 from interceptor.sheets.sockets import pod_config
 from interceptor.system import host
 from interceptor.system.bpffs import USUAL
+from interceptor.system.cookie import cookie
 from interceptor.system.deadline import Deadline
-from interceptor.system.pod import cookie, pod_facts
+from interceptor.system.pod import pod_facts
 from interceptor.values import Ports
 
 if TYPE_CHECKING:

@@ -14,8 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from interceptor.backends.ebpf import PIN_ROOT
-from interceptor.backends.ebpf.records import DIRECTORY
+from interceptor.backends.ebpf import PIN_ROOT, RECORDS
 from tests.lab.ebpf import Lab
 from tests.lab.plugin import PLUGIN, Network
 
@@ -59,7 +58,7 @@ class EbpfNode:
     @property
     def directory(self) -> Path:
         """Where the records are."""
-        return Path(self.root + DIRECTORY)
+        return Path(self.root + RECORDS)
 
     @property
     def records(self) -> list[int]:

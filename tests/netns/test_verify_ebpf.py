@@ -1,4 +1,4 @@
-"""verify where programs at sockets enforce the policy: nothing is translated, they tell instead."""
+"""verify where programs at sockets enforce the policy: nothing is translated, they tell."""
 
 from __future__ import annotations
 

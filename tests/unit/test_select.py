@@ -11,6 +11,7 @@ from interceptor.config import BackendChoice, VariantChoice
 from interceptor.errors import HostError
 from interceptor.names import Family
 from interceptor.operations.select import (
+    EBPF,
     IPTABLES_LEGACY,
     IPTABLES_NFT,
     NFTABLES,
@@ -35,6 +36,7 @@ class Choice(NamedTuple):
     nft: Seen
     legacy: Seen
     chosen: str | None
+    sockets: Seen = _EMPTY
 
 
 _CASES = [
@@ -71,12 +73,22 @@ _CASES = [
     Choice("only nft", "auto", "auto", _EMPTY, _MISSING, _MISSING, NFTABLES),
     Choice("iptables, rules in nft", "iptables", "auto", _EMPTY, _RULES, _EMPTY, IPTABLES_NFT),
     Choice("auto with a variant", "auto", "legacy", _MISSING, _EMPTY, _EMPTY, IPTABLES_LEGACY),
+    Choice("auto keeps programs", "auto", "auto", _EMPTY, _RULES, _RULES, EBPF, _OURS),
+    Choice("programs, not named", "nftables", "auto", _EMPTY, _EMPTY, _EMPTY, NFTABLES, _OURS),
+    Choice("named programs", "ebpf", "auto", _OURS, _EMPTY, _EMPTY, EBPF),
+    Choice("named programs, broken", "ebpf", "auto", _OURS, _EMPTY, _EMPTY, None, _MISSING),
+    Choice("broken programs", "auto", "auto", _EMPTY, _EMPTY, _EMPTY, NFTABLES, _BROKEN),
 ]
 
 
 @pytest.mark.parametrize("case", _CASES, ids=lambda case: case.what.replace(" ", "-"))
 def test_choice(case: Choice) -> None:
-    seen = {NFTABLES: case.nftables, IPTABLES_NFT: case.nft, IPTABLES_LEGACY: case.legacy}
+    seen = {
+        NFTABLES: case.nftables,
+        IPTABLES_NFT: case.nft,
+        IPTABLES_LEGACY: case.legacy,
+        EBPF: case.sockets,
+    }
     asked = BackendChoice(case.backend), VariantChoice(case.variant)
     if case.chosen is None:
         with pytest.raises(HostError, match="it is not there"):
@@ -90,6 +102,7 @@ def test_all_reasons_are_given_when_nothing_works() -> None:
         NFTABLES: Seen(HostError("no nft")),
         IPTABLES_NFT: Seen(HostError("no iptables")),
         IPTABLES_LEGACY: Seen(HostError("no iptables")),
+        EBPF: Seen(),
     }
     with pytest.raises(HostError) as caught:
         preferences(BackendChoice.AUTO, VariantChoice.AUTO, seen)

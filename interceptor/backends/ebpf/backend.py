@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from interceptor.backends.drift import Finding, Kind
-from interceptor.backends.ebpf import PIN_ROOT
+from interceptor.backends.ebpf import PIN_ROOT, RECORDS
 from interceptor.backends.ebpf.machine import Machine
-from interceptor.backends.ebpf.records import DIRECTORY, Records
+from interceptor.backends.ebpf.records import Records
 from interceptor.dialect import OWN_TABLE, RECORD_CHAIN, RECORD_CHAINS
 from interceptor.model import Chain, Return, Rule, Ruleset, Table
 from interceptor.model.pod_config import PodConfig, SocketPolicy
 from interceptor.names import Family
 from interceptor.system import netns
+from interceptor.system.cookie import cookie
 from interceptor.system.libbpf import CGROUP_KINDS
-from interceptor.system.pod import cookie
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +44,7 @@ class EbpfBackend:
 
     name = NAME
 
-    def __init__(self, pin_root: str = PIN_ROOT, records: str = DIRECTORY) -> None:
+    def __init__(self, pin_root: str = PIN_ROOT, records: str = RECORDS) -> None:
         self._pin_root = pin_root
         self._records = Records(records)
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from interceptor.backends.ebpf import PIN_ROOT, layout, loading
-from interceptor.backends.ebpf.listeners import listening, take
+from interceptor.backends.ebpf.listeners import Listener, listening, take
 from interceptor.backends.ebpf.programs import Loader, programs
 from interceptor.backends.ebpf.store import MAPS, Store, possible_cpus
 from interceptor.system import bpffs
+from interceptor.system.cookie import cookie as cookie_of
 from interceptor.system.libbpf import NOEXIST
-from interceptor.system.pod import cookie as cookie_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -231,12 +231,18 @@ class Machine:
             store.map("facts").put_all(lowered.facts)
             nothing = bytes(layout.COUNTERS_SIZE * possible_cpus())
             store.map("counts").put(pod, nothing, NOEXIST)
+            # Without a policy it lets everything pass. So what begins with the policy begins for
+            # both directions at once, and the proxy that is there already gets what arrives.
+            loading.link_pod(store, self._programs, cookie, netns)
+            known = listening(netns, config.inbound_port) if before is None else None
+            unreachable = self._register(cookie, netns, known) if known else 0
             # From here on the new one decides, about whatever is asked next.
             pods.put(pod, lowered.policy)
-            unreachable = 0
             if before is None or layout.inbound_port_of(before) != config.inbound_port:
-                unreachable = self._register(cookie, netns, config.inbound_port)
-            loading.link_pod(store, self._programs, cookie, netns)
+                # What begins to listen from now on is named by the programs, or is in this list.
+                there = listening(netns, config.inbound_port)
+                if there != known:
+                    unreachable = self._register(cookie, netns, there)
         except BaseException:
             if before is None:
                 store.forget(cookie)
@@ -250,14 +256,12 @@ class Machine:
         store.note(changing=False)
         return unreachable
 
-    def _register(self, cookie: int, netns: int, port: int) -> int:
-        """Name the listeners that are there already; give how many could not be had."""
+    def _register(self, cookie: int, netns: int, wanted: list[Listener]) -> int:
+        """Name listeners that are there already; give how many could not be had."""
         listeners = self._store.map("listeners")
         slots = layout.listener_keys(cookie)
-        # What listened on another port is not the proxy any more. What begins to listen from now
-        # on is named by the programs, or it is in the list that follows, or both.
+        # What listened on another port is not the proxy any more.
         listeners.remove_all(slots)
-        wanted = listening(netns, port)
         taken = take(wanted, netns) if wanted else {}
         for one, descriptor in taken.items():
             for slot in slots:

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 import msgspec
 
-from interceptor.backends.ebpf import layout
+from interceptor.backends.ebpf import PODS, layout, pod_pin
 from interceptor.backends.ebpf.layout import State
 from interceptor.errors import HostError
 from interceptor.system import bpffs, libbpf
@@ -51,6 +51,10 @@ class Store:
     def path(self, *parts: str) -> str:
         """Give the path of a pin."""
         return os.path.join(self.root, *parts)
+
+    def pod_pin(self, cookie: int) -> str:
+        """Give the path of a pod's link."""
+        return pod_pin(self.root, cookie)
 
     def names(self, directory: str) -> list[str]:
         """Name what is pinned in one of the directories."""
@@ -113,11 +117,11 @@ class Store:
 
     def linked(self) -> list[int]:
         """Give the cookies of pods that have a link."""
-        return [int(name) for name in self.names("pods")]
+        return [int(name) for name in self.names(PODS)]
 
     def inode(self, cookie: int) -> int | None:
         """Give the inode of a linked namespace: 0 if it is no more, ``None`` without a link."""
-        return _target(self.path("pods", str(cookie)))
+        return _target(self.pod_pin(cookie))
 
     def attached(self) -> list[str]:
         """Name the programs at the root of the cgroup tree: a link may be detached and pinned."""
@@ -142,7 +146,7 @@ class Store:
         """Take all of a pod away but its facts; false if there was nothing."""
         pod = layout.POD_KEY.pack(cookie)
         had_policy = self.map("pods").remove(pod)
-        had_link = libbpf.detach(self.path("pods", str(cookie)))
+        had_link = libbpf.detach(self.pod_pin(cookie))
         self.map("counts").remove(pod)
         self.map("listeners").remove_all(layout.listener_keys(cookie))
         return had_policy or had_link
@@ -155,13 +159,13 @@ class Store:
 
     def remove(self) -> None:
         """Detach all programs and remove all pins."""
-        for directory in ("links", "pods"):
+        for directory in ("links", PODS):
             for name in self.names(directory):
                 libbpf.detach(self.path(directory, name))
         self.close()
         for name in self.names("maps"):
             os.unlink(self.path("maps", name))
-        for directory in ("links", "pods", "maps"):
+        for directory in ("links", PODS, "maps"):
             bpffs.remove_directory(self.path(directory))
         bpffs.remove_directory(self.root)
 

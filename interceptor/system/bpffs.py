@@ -6,7 +6,7 @@ import ctypes
 import errno
 import fcntl
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from interceptor.errors import HostError
@@ -96,6 +96,32 @@ def locked(root: str, deadline: Deadline) -> Iterator[None]:
             return
         finally:
             os.close(descriptor)
+
+
+def try_lock(path: str) -> int | None:
+    """Make a directory and lock it; ``None`` if somebody else has.
+
+    Its descriptor holds the lock, which dies with its holder. To let go is to remove the directory
+    and then close.
+    """
+    while True:
+        with suppress(FileExistsError):
+            os.mkdir(path, mode=0o700)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Who held it before may have removed it, and another be in its place.
+            if os.stat(path).st_ino == os.fstat(descriptor).st_ino:
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except FileNotFoundError:
+            pass
+        os.close(descriptor)
 
 
 def open_root_cgroup() -> int:

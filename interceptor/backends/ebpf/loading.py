@@ -24,8 +24,9 @@ def load(store: Store, programs: Programs) -> None:
         HostError: this machine cannot.
     """
     wanted = programs.digest()
+    # Refuses what another version made, before anything is added to it.
+    store.open()
     if store.attached() == sorted(CGROUP_KINDS) and store.names("maps") == sorted(MAPS):
-        store.open()
         store.sweep()
         if store.state().digest == wanted:
             return

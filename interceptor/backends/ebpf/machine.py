@@ -24,9 +24,9 @@ from interceptor.system.cookie import cookie as cookie_of
 from interceptor.system.libbpf import NOEXIST
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from interceptor.backends.ebpf.tracing import Decision
+    from interceptor.backends.ebpf.tracing import Tracing
     from interceptor.model.pod_config import PodConfig
     from interceptor.system.deadline import Deadline
 
@@ -153,9 +153,9 @@ class Machine:
             return {}
         with self._locked():
             store = self._store
+            store.open()
             if store.names("maps") != sorted(MAPS):
                 return {}
-            store.open()
             facts = store.map("facts").items()
             return {
                 cookie: Held(cookie, layout.raised(policy, facts), store.inode(cookie))
@@ -166,9 +166,9 @@ class Machine:
         """Give how often each reason decided, by cookie; see ``reasons``."""
         if not self.is_loaded:
             return {}
+        self._store.open()
         if self._store.names("maps") != sorted(MAPS):
             return {}
-        self._store.open()
         counted = self._store.map("counts")
         found = {}
         for key in counted.keys():  # noqa: SIM118 - it is no dict
@@ -187,13 +187,21 @@ class Machine:
         return {cookie: inode for cookie, inode in found.items() if inode is not None}
 
     @contextmanager
-    def traced(self, pod: int = 0) -> Iterator[Callable[[float], list[Decision]]]:
-        """Have decisions told as they are made, see ``tracing.traced``."""
-        from interceptor.backends.ebpf.tracing import traced
+    def traced(self, pod: int = 0) -> Iterator[Tracing]:
+        """Have decisions told as they are made, of one pod or of all.
 
-        self._store.open()
-        with traced(self._store, pod) as wait:
-            yield wait
+        Raises:
+            HostError: nothing is loaded, or too many are told already.
+        """
+        from interceptor.backends.ebpf.tracing import Tracing
+
+        with self._locked():
+            self._store.open()
+            tracing = Tracing(self._store, pod)
+        try:
+            yield tracing
+        finally:
+            tracing.close()
 
     # What follows needs the lock.
 
@@ -214,10 +222,15 @@ class Machine:
 
         Nothing can be enforced without them.
         """
+        # First of all: what another version made is nothing to take for a rest.
+        self._store.open()
         if self._store.names("maps") != sorted(MAPS):
             return False
-        self._store.open()
         self._store.sweep()
+        if self._store.names("tracers"):
+            from interceptor.backends.ebpf import tracing
+
+            tracing.sweep(self._store)
         return True
 
     def _enable(self, cookie: int, netns: int, config: PodConfig) -> int:

@@ -5,6 +5,7 @@
     PIN_ROOT/maps/NAME       shared by all programs
     PIN_ROOT/links/PROGRAM   one a hook, at the root of the cgroup tree
     PIN_ROOT/pods/COOKIE     one a pod: which listener takes what arrives
+    PIN_ROOT/tracers/NUMBER  an empty directory, locked by whoever has this place
 """
 
 from __future__ import annotations
@@ -29,9 +30,11 @@ MAPS = {
     "listeners": (layout.LISTENER_KEY_SIZE, 8),
     "states": (4, layout.STATE_SIZE),
     "traces": (4, 16),
-    "events": (0, 0),
+    "rings": (4, 4),
+    "losses": (4, 8),
 }
 """Sizes of keys and values."""
+_OF_EACH_CPU = {"counts", "losses"}
 
 _STATE_KEY = bytes(4)
 _POSSIBLE = "/sys/devices/system/cpu/possible"
@@ -73,7 +76,7 @@ class Store:
                 continue
             descriptor = libbpf.open_pin(self.path("maps", name))
             if descriptor is not None:
-                size = value * possible_cpus() if name == "counts" else value
+                size = value * possible_cpus() if name in _OF_EACH_CPU else value
                 self._open[name] = Map(descriptor, name, key, size)
         if "states" in self._open and self.state().layout not in (0, layout.LAYOUT):
             raise HostError(
@@ -165,7 +168,9 @@ class Store:
         self.close()
         for name in self.names("maps"):
             os.unlink(self.path("maps", name))
-        for directory in ("links", PODS, "maps"):
+        for name in self.names("tracers"):
+            bpffs.remove_directory(self.path("tracers", name))
+        for directory in ("links", PODS, "maps", "tracers"):
             bpffs.remove_directory(self.path(directory))
         bpffs.remove_directory(self.root)
 

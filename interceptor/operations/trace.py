@@ -78,7 +78,7 @@ def traced(deadline: Deadline) -> Iterator[Source]:
 def _traced_at_sockets(deadline: Deadline) -> Iterator[Source]:
     """Have programs at sockets tell of the namespace this thread is in."""
     from interceptor.backends.ebpf.machine import Machine
-    from interceptor.system.pod import cookie
+    from interceptor.system.cookie import cookie
 
     namespace = os.open(netns.CURRENT, os.O_RDONLY | os.O_CLOEXEC)
     try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from interceptor.backends.ebpf.machine import Machine
+from interceptor.errors import HostError
 from interceptor.model import (
     Base,
     Chain,
@@ -23,7 +24,6 @@ from interceptor.model import (
     Uid,
 )
 from interceptor.names import ChainType, Family, Hook
-from interceptor.errors import HostError
 from interceptor.system.cookie import own_cookie
 
 if TYPE_CHECKING:

@@ -36,17 +36,17 @@ def _all(machine: Lab, pod: Pod, number: int) -> list[Decision]:
 
 
 @pytest.mark.parametrize("number", [4, 6])
-def test_each_decision_is_told_and_counted(pod: Pod, machine: Lab, number: int) -> None:
-    machine.put(pod.pod, "--capture-dns", "all")
+def test_each_decision_is_told_and_counted(pod: Pod, by_either: Lab, number: int) -> None:
+    by_either.put(pod.pod, "--capture-dns", "all")
     with (
         recorder(pod.pod, 15001, 15006, 22),
         recorder(pod.outside, 443),
         closing(Recorder(pod.pod, 15053, protocol="udp", on=_LOCALHOST, uid=PROXY_UID)),
     ):
-        found = _all(machine, pod, number)
-        counted = machine.counted(pod.pod)
+        found = _all(by_either, pod, number)
+        counted = by_either.counted(pod.pod)
         connect(pod.pod, FAR[number], 80)
-        with machine.traced() as tracing:
+        with by_either.traced() as tracing:
             assert tracing.wait(0) == []
     assert [
         (d.inbound, d.protocol, str(d.address), d.port, d.verdict, d.reason) for d in found

@@ -30,10 +30,20 @@ def cookie(netns: int) -> int:
     """Give the number the kernel knows an open network namespace by, and never uses again.
 
     Raises:
+        HostError: the kernel has none, or this process may not enter it.
+    """
+    with inside(netns):
+        return cookie_here()
+
+
+def cookie_here() -> int:
+    """Give that of the namespace this thread is in, for which no privilege is needed.
+
+    Raises:
         HostError: the kernel has none.
     """
     try:
-        with inside(netns), socket.socket(socket.AF_INET, socket.SOCK_STREAM) as asked:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as asked:
             return int.from_bytes(
                 asked.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), "little"
             )
@@ -49,8 +59,13 @@ def cookie(netns: int) -> int:
 def pod_facts(netns: int, config: Config) -> PodFacts:
     """Observe a pod, by its open network namespace."""
     with inside(netns):
-        own = tuple(map(str, addresses()))
-        source4, source6 = map(_source, _SOMEWHERE)
+        return pod_facts_here(netns, config)
+
+
+def pod_facts_here(netns: int, config: Config) -> PodFacts:
+    """Observe the pod this thread is in, without entering it once more."""
+    own = tuple(map(str, addresses()))
+    source4, source6 = map(_source, _SOMEWHERE)
     users, groups = ALL_IDS, ALL_IDS
     # Only where it can matter: to ask takes a process.
     if any(getattr(config, key).ids for key in _IDS):

@@ -110,15 +110,13 @@ class EbpfBackend:
             # Undone is a change of what could not be read: nobody can put that back.
             return ()
         is_same = there == meant
-        if there is not None and config is not None:
-            is_same = (there.config, there.missing) == (config, ()) and self._is_ours(there)
+        if there is not None and meant is not None:
+            # What is undone had programs of its own, which need not be this loader's.
+            digest = meant.digest or programs(self._loader).digest()
+            is_same = (there.config, there.missing, there.digest) == (config, (), digest)
         if is_same and lines == _lines(observed) and not wanted.anew:
             return ()
         return (EbpfStep(self._pin_root, self._records, self._loader, config, lines),)
-
-    def _is_ours(self, there: SocketPolicy) -> bool:
-        """Whether the programs that are attached are those this loader has."""
-        return there.digest == programs(self._loader).digest()
 
     def findings(self, target: Ruleset, observed: Ruleset) -> tuple[Finding, ...]:
         """Give each field of the policy that differs."""
@@ -215,4 +213,8 @@ def _differences(meant: SocketPolicy | None, held: SocketPolicy | None) -> Itera
     for field in meant.config.__struct_fields__:
         wanted, there = getattr(meant.config, field), getattr(held.config, field)
         if wanted != there:
-            yield Finding(Kind.CHANGED_POLICY, field, f"{there}, not {wanted}")
+            yield Finding(Kind.CHANGED_POLICY, field, f"{_said(there)}, not {_said(wanted)}")
+
+
+def _said(value: object) -> str:
+    return str(value) or "none"

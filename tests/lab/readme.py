@@ -19,6 +19,7 @@ from pathlib import Path
 
 from interceptor.cli.exits import MEANINGS
 from interceptor.settings import SETTINGS
+from tests.lab.ebpf_node import EbpfNode, ebpf_node
 from tests.lab.paths import PROGRAM
 from tests.lab.pod import Pod, new_pod
 from tests.lab.remembered import remember
@@ -27,6 +28,8 @@ _README = Path(__file__).parent.parent.parent / "README.md"
 _POD = "/run/netns/pod"
 _NODE = "/host"
 _GAP = "..."
+_INSIDE = ("nft", "curl")
+"""Commands a session runs in the pod; others run outside, and are told of it."""
 
 
 def settings_table() -> str:
@@ -72,14 +75,17 @@ def new_node(root: Path, pod: Pod) -> None:
         remember(cache, f"/var/run/netns/cni-{name}", name, said)
 
 
-def run(line: str, pod: Pod, node: Path) -> list[str]:
-    """Run a line of a session in the pod's surroundings and give what it prints, made steady."""
+def run(line: str, pod: Pod, node: Path, programs: EbpfNode) -> list[str]:
+    """Run a line of a session in the pod's surroundings and give what it prints, made steady.
+
+    What is loaded into the kernel for it is in ``programs``, and nobody else's.
+    """
     argv = line.split()
     environment = {**os.environ, "COLUMNS": "99"}
-    where = pod.pod if argv[0] == "nft" else pod.outside
+    where = pod.pod if argv[0] in _INSIDE else pod.outside
     places = {_POD: pod.pod.path, _NODE: str(node)}
     if argv[0] == "interceptor":
-        argv[0] = PROGRAM
+        argv[:1] = [*programs.prefix, PROGRAM]
     with where:
         done = subprocess.run(
             [places.get(word, word) for word in argv],
@@ -126,10 +132,10 @@ def main() -> None:
     if not check:
         _README.write_text(current)
     faults = ["a made table is not as it would be made now"] if check and current != text else []
-    with new_pod() as pod, tempfile.TemporaryDirectory() as root:
+    with ebpf_node() as programs, new_pod() as pod, tempfile.TemporaryDirectory() as root:
         new_node(Path(root), pod)
         for line, wanted in sessions(text):
-            found = run(line, pod, Path(root))
+            found = run(line, pod, Path(root), programs)
             if not fits(wanted, found):
                 faults.append(f"$ {line}\nprints now:\n" + "\n".join(found))
     if faults:

@@ -71,7 +71,10 @@ def check(config: Config, sheet: Sheet, site: Site, deadline: Deadline) -> Check
     features = [*_privileges(config), *_kernel(family)]
     tried: dict[str, Seen] = {}
     for name, seen in site.seen.items():
-        if name == EBPF:
+        if name == EBPF and config.backend is not BackendChoice.EBPF and not seen.holds_ours:
+            # Never chosen, only asked for.
+            error = seen.error
+        elif name == EBPF:
             outcome, error = _try_sockets(config, sheet, site, seen, deadline)
             features.append(outcome)
         else:
@@ -155,9 +158,6 @@ def _try_sockets(
 ) -> tuple[Feature, InterceptorError | None]:
     """Enforce the policy in a namespace made for it, by programs that are nobody else's."""
     backend, name = site.trial(), "takes this policy"
-    if config.backend is BackendChoice.AUTO and not seen.holds_ours:
-        why = "never chosen, only asked for: --backend ebpf tries it"
-        return Feature(EBPF, name, Answer.UNKNOWN, why), None
     try:
         site.refuse_own()
         if seen.error:

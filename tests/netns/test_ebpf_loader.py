@@ -63,8 +63,10 @@ def test_as_any_setting(pod: Pod, node: EbpfNode, tmp_path: Path) -> None:
     file.write_text('ebpf_loader = "bcc"\nbackend = "ebpf"\n')
     node.done_well("install", "--config", str(file), namespace=pod.pod)
     assert _loader(node) == "bcc"
-    shown = interceptor("config", "show", environment={"INTERCEPTOR_EBPF_LOADER": "bcc"})
-    assert "ebpf_loader" in shown.stdout
+    said = {"INTERCEPTOR_EBPF_LOADER": "bcc"}
+    shown = interceptor("config", "show", "--output", "json", environment=said).json
+    assert "INTERCEPTOR_EBPF_LOADER" in str(shown)
+    assert "'ebpf_loader': {'value': 'bcc'" in str(shown)
     wrong = interceptor("config", "show", "--ebpf-loader", "bbc")
     assert (wrong.code, "'bbc' is none of libbpf, bcc" in wrong.stderr) == (2, True)
 

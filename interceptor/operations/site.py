@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from interceptor.backends.ebpf import PIN_ROOT, may_hold
+from interceptor.config import LoaderChoice
 from interceptor.dialect import OURS, PASSTHROUGH_IP6, is_istios
 from interceptor.errors import HostError
 from interceptor.model import Ruleset, TProxy
@@ -30,6 +31,7 @@ from interceptor.system.cookie import own_cookie
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from interceptor.backends.ebpf.backend import EbpfBackend
     from interceptor.backends.interface import Backend
     from interceptor.backends.routing import RoutingBackend
     from interceptor.config import Config
@@ -49,6 +51,7 @@ class Site:
         legacy_lock: a file for iptables-legacy to lock, see ``lock.private_xtables_lock``.
         in_process: ask libiptc about iptables-legacy, see ``libiptc``.
         is_own: whether it is the one this program was started in.
+        loader: where programs at sockets come from, if any are to be loaded.
     """
 
     def __init__(
@@ -58,11 +61,13 @@ class Site:
         legacy_lock: str | None = None,
         in_process: bool = False,
         is_own: bool = False,
+        loader: LoaderChoice = LoaderChoice.LIBBPF,
     ) -> None:
         self._deadline = deadline
         self._legacy_lock = legacy_lock
         self._in_process = in_process
         self._is_own = is_own
+        self._loader = loader
         self._observed: dict[str, Ruleset] = {}
         self._backends: dict[str, Backend] = {}
 
@@ -78,9 +83,7 @@ class Site:
 
             return NftablesBackend(OURS)
         if name == EBPF:
-            from interceptor.backends.ebpf.backend import EbpfBackend
-
-            return EbpfBackend()
+            return self._ebpf
         from interceptor.backends.iptables import IptablesBackend
 
         if name == IPTABLES_NFT:
@@ -88,6 +91,22 @@ class Site:
         return IptablesBackend(
             "legacy", OURS, legacy_lock=self._legacy_lock, in_process=self._in_process
         )
+
+    @cached_property
+    def _ebpf(self) -> EbpfBackend:
+        from interceptor.backends.ebpf.backend import EbpfBackend
+
+        return EbpfBackend(loader=self._loader)
+
+    def trial(self) -> Backend:
+        """Give the eBPF backend with programs and maps of its own, for who only tries it."""
+        from interceptor.backends.ebpf.backend import EbpfBackend
+
+        return EbpfBackend(f"{PIN_ROOT}-check", loader=self._loader)
+
+    def decisions(self) -> dict[str, int]:
+        """Give how often each reason decided at this namespace's sockets."""
+        return self._ebpf.decisions(self._deadline)
 
     def observed(self, name: str) -> Ruleset:
         """Give all that one language holds, read at the first call."""
@@ -171,9 +190,13 @@ class Site:
         try:
             if not may_hold(own_cookie()):
                 return Seen()
-            observed = self.observed(EBPF)
         except HostError as error:
             return Seen(error)
+        try:
+            _need_privilege()
+            observed = self.observed(EBPF)
+        except HostError as error:
+            return Seen(error, hides="a policy of ours is in force at this pod's sockets")
         return Seen(holds_rules=bool(observed.sockets), holds_ours=bool(observed.sockets))
 
     def _look(self, name: str) -> Seen:

@@ -26,8 +26,13 @@ _SOMEWHERE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 def pod_facts(netns: int, config: Config) -> PodFacts:
     """Observe a pod, by its open network namespace."""
     with inside(netns):
-        own = tuple(map(str, addresses()))
-        source4, source6 = map(_source, _SOMEWHERE)
+        return pod_facts_here(netns, config)
+
+
+def pod_facts_here(netns: int, config: Config) -> PodFacts:
+    """Observe the pod this thread is in, without entering it once more."""
+    own = tuple(map(str, addresses()))
+    source4, source6 = map(_source, _SOMEWHERE)
     users, groups = ALL_IDS, ALL_IDS
     # Only where it can matter: to ask takes a process.
     if any(getattr(config, key).ids for key in _IDS):

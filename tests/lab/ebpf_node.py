@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from interceptor.backends.ebpf import PIN_ROOT, RECORDS
 from tests.lab.ebpf import Lab
+from tests.lab.paths import Done, interceptor
 from tests.lab.plugin import PLUGIN, Network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.lab.netns import Namespace
 
 _RUN = "/run/interceptor"
 _OURS = f"""
@@ -44,6 +47,18 @@ class EbpfNode:
         """Give a network whose pods are intercepted at sockets, unless ``own`` says otherwise."""
         own = {"settings": {"backend": "ebpf"}, **own}
         return Network(state, program=(*self.prefix, PLUGIN), **own)
+
+    def call(
+        self, *arguments: str, namespace: Namespace | None = None, prefix: tuple[str, ...] = ()
+    ) -> Done:
+        """Run the program there, by ``--netns`` in a namespace if one is given."""
+        return interceptor(*arguments, namespace=namespace, prefix=(*self.prefix, *prefix))
+
+    def done_well(self, *arguments: str, namespace: Namespace) -> Done:
+        """Run the program there and expect exit code 0."""
+        done = self.call(*arguments, namespace=namespace)
+        assert done.code == 0, done
+        return done
 
     @property
     def pins(self) -> Path:

@@ -34,6 +34,8 @@ _POD = "/run/netns/pod"
 _OTHER_POD = "/run/netns/orders"
 _NODE = "/host"
 _GAP = "..."
+_INSIDE = ("nft", "curl")
+"""Commands a session runs in the pod; others run outside, and are told of it."""
 
 
 def settings_table() -> str:
@@ -100,7 +102,7 @@ def run(line: str, places: Places) -> list[str]:
     """Run a line of a session in the pod's surroundings and give what it prints, made steady."""
     argv = places.real(line)
     environment = {**os.environ, "COLUMNS": "99"}
-    where = places.pod.pod if argv[0] == "nft" else places.pod.outside
+    where = places.pod.pod if argv[0] in _INSIDE else places.pod.outside
     with where:
         started = subprocess.Popen(
             argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
@@ -183,10 +185,10 @@ def main() -> None:
         _README.write_text(current)
     faults = ["a made table is not as it would be made now"] if check and current != text else []
     with (
+        ebpf_node() as sockets,
         new_pod() as pod,
         new_pod() as other,
         tempfile.TemporaryDirectory() as root,
-        ebpf_node() as sockets,
     ):
         new_node(Path(root), pod)
         places = Places(pod, other, Path(root), sockets)

@@ -162,6 +162,14 @@ class Machine:
                 for cookie, policy in store.policies().items()
             }
 
+    def lost(self, cookie: int) -> tuple[str, ...]:
+        """Name the maps that are not pinned any more, although a pod is enrolled by its link.
+
+        Programs go on with what they hold, which nobody can read then.
+        """
+        lost = sorted({*MAPS} - {*self._store.names("maps")})
+        return tuple(lost) if cookie in self._store.linked() else ()
+
     def counts(self) -> dict[int, dict[str, int]]:
         """Give how often each reason decided, by cookie; see ``reasons``."""
         if not self.is_loaded:
@@ -179,6 +187,11 @@ class Machine:
     def attached(self) -> tuple[str, ...]:
         """Name the programs that are attached at the root of the cgroup tree."""
         return tuple(self._store.attached())
+
+    def loaded(self) -> bytes:
+        """Give the digest of the programs that are attached, see ``Programs.digest``."""
+        self._store.open()
+        return self._store.state().digest
 
     def namespaces(self) -> dict[int, int]:
         """Give the inode of each namespace by its cookie, 0 if it is gone; no lock needed."""

@@ -55,13 +55,15 @@ class SocketPolicy(msgspec.Struct, frozen=True):
 
     ``missing`` names the programs that are not attached, ``digest`` is that of those that are:
     neither is part of what was meant. ``lost`` names maps that are not pinned any more; the policy
-    cannot be read then and is ``None``.
+    cannot be read then and is ``None``. So it is where only another version of this program
+    enforces one, with maps of its own (``is_elders``).
     """
 
     config: PodConfig | None
     missing: tuple[str, ...] = ()
     digest: bytes = b""
     lost: tuple[str, ...] = ()
+    is_elders: bool = False
 
     @property
     def addresses(self) -> int:

@@ -55,7 +55,10 @@ def ensure(root: str) -> None:
             os.makedirs(root, exist_ok=True)
         if not _is_bpffs(at):
             _mount(at)
-        os.makedirs(root, mode=0o700, exist_ok=True)
+        while not os.path.isdir(root):
+            # Who leaves nothing behind may remove a directory above it meanwhile.
+            with suppress(FileNotFoundError):
+                os.makedirs(root, mode=0o700, exist_ok=True)
     except OSError as error:
         raise HostError(
             f"there is no BPF file system at {at}: {error.strerror}",
@@ -75,7 +78,10 @@ def locked(root: str, deadline: Deadline) -> Iterator[None]:
 
     while True:
         ensure(root)
-        descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -93,6 +99,7 @@ def locked(root: str, deadline: Deadline) -> Iterator[None]:
             finally:
                 # To look at what is not there leaves nothing either.
                 remove_directory(root)
+                remove_directory(os.path.dirname(root))
             return
         finally:
             os.close(descriptor)

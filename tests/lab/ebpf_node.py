@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interceptor.backends.ebpf import PIN_ROOT, RECORDS
+from interceptor.backends.ebpf.layout import LAYOUT
 from tests.lab.ebpf import Lab
 from tests.lab.paths import Done, interceptor
 from tests.lab.plugin import PLUGIN, Network
@@ -62,6 +63,11 @@ class EbpfNode:
 
     @property
     def pins(self) -> Path:
+        """The set of this version, one of those there may be."""
+        return self.all_pins / str(LAYOUT)
+
+    @property
+    def all_pins(self) -> Path:
         return Path(self.root + PIN_ROOT)
 
     @property
@@ -83,7 +89,7 @@ class EbpfNode:
     @contextmanager
     def machine(self) -> Iterator[Lab]:
         """Open the programs and maps there from here."""
-        with Lab.at(str(self.pins)) as made:
+        with Lab.at(str(self.all_pins)) as made:
             yield made
 
 

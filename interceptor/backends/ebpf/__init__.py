@@ -7,14 +7,14 @@ import os
 PIN_ROOT = "/sys/fs/bpf/interceptor"
 """Where programs and maps are pinned (bpf(2), "BPF_OBJ_PIN")."""
 PODS = "pods"
-"""Below it, the directory of the links to pods, by cookie."""
+"""The directory of the links to pods, by cookie, in each version's set of pins."""
 RECORDS = "/run/interceptor/ebpf"
 """Where it is written down what was meant, by cookie too."""
 
 
-def pod_pin(pin_root: str, cookie: int) -> str:
-    """Give the path of a pod's link."""
-    return os.path.join(pin_root, PODS, str(cookie))
+def pod_pin(pins: str, cookie: int) -> str:
+    """Give the path of a pod's link in a set of pins."""
+    return os.path.join(pins, PODS, str(cookie))
 
 
 def record_file(directory: str, cookie: int) -> str:
@@ -27,6 +27,9 @@ def may_hold(cookie: int) -> bool:
 
     A pod has a link before it has a policy, and a policy no longer than its link.
     """
-    return os.path.lexists(pod_pin(PIN_ROOT, cookie)) or os.path.lexists(
-        record_file(RECORDS, cookie)
-    )
+    try:
+        versions = os.listdir(PIN_ROOT)
+    except OSError:
+        versions = []
+    pins = [pod_pin(os.path.join(PIN_ROOT, version), cookie) for version in versions]
+    return any(os.path.lexists(path) for path in (*pins, record_file(RECORDS, cookie)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from interceptor.backends.drift import Finding, Kind
-from interceptor.backends.ebpf import PIN_ROOT, RECORDS
+from interceptor.backends.ebpf import PIN_ROOT, RECORDS, elders
 from interceptor.backends.ebpf.machine import Machine
 from interceptor.backends.ebpf.programs import Loader, programs
 from interceptor.backends.ebpf.records import Records
@@ -69,15 +69,16 @@ class EbpfBackend:
         number = own_cookie()
         with Machine(deadline, self._pin_root) as machine:
             held, lost = machine.held().get(number), machine.lost(number)
-            if held is None and not lost:
+            is_elders = elders.holds(self._pin_root, number)
+            if held is None and not (lost or is_elders):
                 return Ruleset()
             is_linked = machine.namespaces().get(number)
             attached = {*machine.attached(), *([_INBOUND] if is_linked else [])}
-            digest = b"" if lost else machine.loaded()
+            digest = b"" if lost or held is None else machine.loaded()
         missing = tuple(name for name in PROGRAMS if name not in attached)
         recorded = _as_tables(self._records.read(number))
         config = None if held is None else held.config
-        return Ruleset(recorded, sockets=SocketPolicy(config, missing, digest, lost))
+        return Ruleset(recorded, sockets=SocketPolicy(config, missing, digest, lost, is_elders))
 
     def decisions(self, deadline: Deadline) -> dict[str, int]:
         """Give how often each reason decided in the namespace this thread is in."""
@@ -113,7 +114,7 @@ class EbpfBackend:
         if there is not None and meant is not None:
             # What is undone had programs of its own, which need not be this loader's.
             digest = meant.digest or programs(self._loader).digest()
-            is_same = (there.config, there.missing, there.digest) == (config, (), digest)
+            is_same = there == SocketPolicy(config, digest=digest)
         if is_same and lines == _lines(observed) and not wanted.anew:
             return ()
         return (EbpfStep(self._pin_root, self._records, self._loader, config, lines),)
@@ -145,9 +146,12 @@ class EbpfStep(msgspec.Struct, frozen=True):
         ):
             if self.config is None:
                 machine.disable(number)
-                machine.unload()
             else:
                 self._enable(machine, descriptor, self.config)
+            # Not before: there is no moment without a policy.
+            elders.let_go(self.pin_root, deadline, number)
+            if self.config is None:
+                machine.unload()
             self.records.write(number, self.lines)
 
     @staticmethod
@@ -204,6 +208,11 @@ def _differences(meant: SocketPolicy | None, held: SocketPolicy | None) -> Itera
             kind = Kind.MISSING_POLICY if held is None else Kind.EXTRA_POLICY
             yield Finding(kind, "this pod's sockets")
         return
+    if held.is_elders:
+        why = "enforced by another version's programs, until it is installed again"
+        yield Finding(Kind.CHANGED_POLICY, "this pod's sockets", why)
+        if held.config is None:
+            return
     for name in held.missing:
         yield Finding(Kind.MISSING_PROGRAM, name, "not attached")
     for name in held.lost:

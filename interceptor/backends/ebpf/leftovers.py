@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from interceptor.backends.ebpf import PIN_ROOT, RECORDS
+from interceptor.backends.ebpf import PIN_ROOT, RECORDS, elders
 from interceptor.backends.ebpf.machine import Machine
 from interceptor.backends.ebpf.records import Records
 
@@ -44,7 +44,7 @@ def let_go(
     recorded = written.cookies()
     with Machine(deadline, pin_root) as machine:
         gone = (cookie,) if cookie and machine.disable(cookie) else ()
-        gone = (*gone, *machine.collect())
+        gone = (*gone, *machine.collect(), *elders.let_go(pin_root, deadline, cookie))
         if gone:
             machine.unload()
         enforced = machine.namespaces()

@@ -73,7 +73,7 @@ class Machine:
     ) -> None:
         self._deadline = deadline
         self._programs = programs(loader)
-        self._store = Store(pin_root)
+        self._store = Store(os.path.join(pin_root, str(layout.LAYOUT)))
 
     def __enter__(self) -> Self:
         return self

@@ -2,10 +2,12 @@
 
 ::
 
-    PIN_ROOT/maps/NAME       shared by all programs
-    PIN_ROOT/links/PROGRAM   one a hook, at the root of the cgroup tree
-    PIN_ROOT/pods/COOKIE     one a pod: which listener takes what arrives
-    PIN_ROOT/tracers/NUMBER  an empty directory, locked by whoever has this place
+    PIN_ROOT/LAYOUT/maps/NAME       shared by all programs
+    PIN_ROOT/LAYOUT/links/PROGRAM   one a hook, at the root of the cgroup tree
+    PIN_ROOT/LAYOUT/pods/COOKIE     one a pod: which listener takes what arrives
+    PIN_ROOT/LAYOUT/tracers/NUMBER  an empty directory, locked by whoever has this place
+
+Another version's maps may be laid out otherwise: it has a set of its own, see ``elders``.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ class Store:
     """One set of pins, whose maps are opened once.
 
     Args:
-        root: PIN_ROOT.
+        root: of this version's pins.
     """
 
     def __init__(self, root: str) -> None:
@@ -124,11 +126,11 @@ class Store:
 
     def inode(self, cookie: int) -> int | None:
         """Give the inode of a linked namespace: 0 if it is no more, ``None`` without a link."""
-        return _target(self.pod_pin(cookie))
+        return target(self.pod_pin(cookie))
 
     def attached(self) -> list[str]:
         """Name the programs at the root of the cgroup tree: a link may be detached and pinned."""
-        return [name for name in self.names("links") if _target(self.path("links", name))]
+        return [name for name in self.names("links") if target(self.path("links", name))]
 
     def sweep(self) -> None:
         """Take away what somebody who died left half done."""
@@ -173,9 +175,10 @@ class Store:
         for directory in ("links", PODS, "maps", "tracers"):
             bpffs.remove_directory(self.path(directory))
         bpffs.remove_directory(self.root)
+        bpffs.remove_directory(os.path.dirname(self.root))
 
 
-def _target(path: str) -> int | None:
+def target(path: str) -> int | None:
     """Give what a pinned link is attached to: 0 if nothing, ``None`` without a link."""
     link = libbpf.open_pin(path)
     if link is None:

@@ -23,6 +23,8 @@ _MAGIC = 0xCAFE4A11
 """linux/magic.h, BPF_FS_MAGIC."""
 _ROOT_CGROUP_INODE = 1
 """Of the first directory of the tree, in every kernel that has one."""
+_FIRST_PID_NAMESPACE = 0xEFFFFFFC
+"""PROC_PID_INIT_INO of the kernel (include/linux/proc_ns.h)."""
 _WAIT_S = 0.002
 
 
@@ -35,10 +37,24 @@ def _is_bpffs(path: str) -> bool:
 
 
 def _mount(at: str) -> None:
+    if _is_inside_container():
+        raise OSError(errno.ENOENT, "none is mounted in this container")
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.mount(b"bpffs", at.encode(), b"bpf", 0, b"mode=0700"):
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
+
+
+def _is_inside_container() -> bool:
+    """Whether what is mounted here is known to be others' business than the node's.
+
+    Pins in a file system of a container's own go with it, and the interception with them.
+    """
+    with suppress(OSError):
+        if os.stat("/proc/self/ns/pid").st_ino != _FIRST_PID_NAMESPACE:
+            return True
+        return os.stat("/proc/self/ns/mnt").st_ino != os.stat("/proc/1/ns/mnt").st_ino
+    return False
 
 
 def ensure(root: str) -> None:

@@ -131,7 +131,7 @@ def test_another_versions_maps_are_let_alone(pod: Pod, machine: Lab) -> None:
     states.put(bytes(4), State(layout=99).pack())
     try:
         with (
-            Lab.at(machine.root) as another,
+            Lab.at(machine.pin_root) as another,
             pytest.raises(HostError, match="another version of this program"),
         ):
             another.put(pod.pod)
@@ -149,7 +149,7 @@ def test_another_versions_maps_with_other_names_are_no_rest_to_remove(
     states.put(bytes(4), State(layout=99).pack())
     os.rename(f"{machine.root}/maps/rings", f"{machine.root}/maps/others")
     try:
-        with Lab.at(machine.root) as another:
+        with Lab.at(machine.pin_root) as another:
             for does in (
                 another.load,
                 another.unload,

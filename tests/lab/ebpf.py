@@ -54,6 +54,11 @@ class Lab(Machine):
     def root(self) -> str:
         return self._store.root
 
+    @property
+    def pin_root(self) -> str:
+        """Where the sets of all versions are."""
+        return os.path.dirname(self.root)
+
     def map(self, name: str) -> Map:
         return self._store.map(name)
 

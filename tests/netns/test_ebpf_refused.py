@@ -98,6 +98,14 @@ def test_a_host_that_lacks_something(
     assert sorted(node.pins.parent.glob("interceptor*")) == []
 
 
+def test_a_container_without_the_nodes_bpffs(pod: Pod, node: EbpfNode) -> None:
+    """One mounted there would end with the container, and the interception with it."""
+    argv = ("/usr/bin/unshare", "--mount", "--pid", "--fork", "--mount-proc", "/bin/sh", "-ec")
+    prefix = (*argv, 'mount -t tmpfs none /sys/fs/bpf\nexec "$@"', "sh")
+    done = node.call("install", *_EBPF, namespace=pod.pod, prefix=prefix)
+    _is_refused(done, "none is mounted in this container", "mount the node's /sys/fs/bpf")
+
+
 @pytest.mark.parametrize(
     ("argv", "says"),
     [

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 def elders(pin_root: str) -> tuple[str, ...]:
     """Give the directories of other versions' sets."""
-    own = str(layout.LAYOUT)
-    return tuple(os.path.join(pin_root, name) for name in _names(pin_root) if name != own)
+    others = {int(name) for name in _names(pin_root) if name.isdecimal()} - {layout.LAYOUT}
+    return tuple(os.path.join(pin_root, str(other)) for other in sorted(others))
 
 
 def holds(pin_root: str, cookie: int) -> bool:

@@ -117,7 +117,11 @@ class Machine:
         if not self.is_loaded:
             return False
         with self._changing():
-            return self._is_whole() and self._disable(cookie)
+            if self._is_whole():
+                return self._disable(cookie)
+            # With maps missing it is the link and what is left that are to go.
+            self._store.open()
+            return self._store.forget(cookie)
 
     def collect(self) -> tuple[int, ...]:
         """Take away what is left of namespaces that are no more; give their cookies."""
@@ -138,12 +142,13 @@ class Machine:
             return True
         with self._changing():
             store = self._store
-            if self._is_whole():
-                pods = {*store.policies(), *store.linked()}
-                if pods and not even_if_used:
-                    return False
-                for cookie in pods:
-                    self._disable(cookie)
+            is_whole = self._is_whole()
+            # Where maps are missing, programs go on with what they hold.
+            pods = {*store.linked(), *(store.policies() if is_whole else ())}
+            if pods and not even_if_used:
+                return False
+            for cookie in pods if is_whole else ():
+                self._disable(cookie)
             store.remove()
         return True
 

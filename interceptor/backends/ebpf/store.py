@@ -150,10 +150,13 @@ class Store:
     def forget(self, cookie: int) -> bool:
         """Take all of a pod away but its facts; false if there was nothing."""
         pod = layout.POD_KEY.pack(cookie)
-        had_policy = self.map("pods").remove(pod)
+        # Somebody may have removed pins of maps.
+        had_policy = "pods" in self._open and self.map("pods").remove(pod)
         had_link = libbpf.detach(self.pod_pin(cookie))
-        self.map("counts").remove(pod)
-        self.map("listeners").remove_all(layout.listener_keys(cookie))
+        if "counts" in self._open:
+            self.map("counts").remove(pod)
+        if "listeners" in self._open:
+            self.map("listeners").remove_all(layout.listener_keys(cookie))
         return had_policy or had_link
 
     def sweep_facts(self) -> None:

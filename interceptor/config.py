@@ -50,6 +50,15 @@ class VariantChoice(StrEnum):
     LEGACY = "legacy"
 
 
+class LoaderChoice(StrEnum):
+    """Where the eBPF backend's programs come from; what is enforced does not depend on it."""
+
+    LIBBPF = "libbpf"
+    """They were compiled with the package."""
+    BCC = "bcc"
+    """They are compiled where they are loaded, by Debian's python3-bpfcc."""
+
+
 class FamilyChoice(StrEnum):
     """Which address families are intercepted; the other is left alone."""
 
@@ -92,6 +101,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     options: Options
     backend: BackendChoice
     iptables_variant: VariantChoice
+    ebpf_loader: LoaderChoice
     outbound_port: int
     inbound_port: int
     tunnel_port: int

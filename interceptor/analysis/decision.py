@@ -1,6 +1,7 @@
 """What was decided about one connection, and why: the same from every kernel language.
 
-Pure. Where nf_tables decides, it is read from the way of a connection's first packet.
+Pure. Where nf_tables decides, it is read from the way of a connection's first packet; where
+programs at sockets do, they tell it themselves.
 """
 
 from __future__ import annotations
@@ -49,18 +50,21 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         at: seconds since the epoch.
         inbound: whether it arrived from outside; then nobody is known to have sent it.
+        source: ``None`` where it was decided before one was chosen; then its port is 0 too. A port
+            of 0 beside an address is one not chosen yet.
         destination: where it was sent, whatever became of it.
         why: of the rule that decided; if that is not of ours (``is_others``), the rule.
         is_lost: it was decided so, but the packet was not seen to go on: what is not traced, as
             iptables-legacy or a route, has it.
         sender: ``None`` if nobody knows.
+        has_rules: whether what decided has rules at all, which could be met.
         path: the rules it met, if the kernel tells of each.
     """
 
     at: float
     inbound: bool
     protocol: str
-    source: Address
+    source: Address | None
     source_port: int
     destination: Address
     destination_port: int
@@ -69,6 +73,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     is_others: bool = False
     is_lost: bool = False
     sender: Sender | None = None
+    has_rules: bool = True
     path: tuple[Visit, ...] = ()
 
 

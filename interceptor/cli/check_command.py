@@ -21,7 +21,8 @@ def run(session: Session) -> int:
     """Say whether this host can hold the rules, feature by feature.
 
     The real rules are installed in a network namespace made for the purpose, read back and
-    removed, with every backend there is. The namespace you work in is only looked at.
+    removed, with every backend there is; with eBPF only where it is asked for or holds the policy
+    already. The namespace you work in is only looked at.
     """
     with session.site(shared=True) as site:
         checked = check(session.config, session.sheet, site, session.deadline)

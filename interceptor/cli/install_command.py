@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from interceptor.cli.exits import DONE
 from interceptor.cli.session import command
-from interceptor.cli.summary import remarks, summary
+from interceptor.cli.summary import remarks, sockets_as_data, summary
 from interceptor.operations.install import Installed, install
 from interceptor.operations.select import EBPF
 from interceptor.settings import Scope
@@ -53,6 +53,7 @@ def _as_data(session: Session, done: Installed) -> dict[str, Any]:
         "families": [str(family) for family in done.family.members],
         "chains": done.chains,
         "rules": done.rules,
+        "sockets": sockets_as_data(done.enforced) if done.enforced else None,
         "removed_from": list(done.removed_from),
         "passed_over": list(done.passed_over),
         "shadowed": [

@@ -27,6 +27,11 @@ def run(session: Session, family: str | None) -> int:
     ip6tables-restore. Nothing is installed, and no root is needed.
     """
     config, sheet = session.config, session.sheet
+    if config.backend is BackendChoice.EBPF:
+        raise UsageError(
+            "render has no text for --backend ebpf: programs at sockets are no rules",
+            hint="install --dry-run shows what they decide by, --backend nftables what it means",
+        )
     is_iptables = config.backend is BackendChoice.IPTABLES
     if family and not is_iptables:
         raise UsageError(

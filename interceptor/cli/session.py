@@ -59,6 +59,7 @@ class Session:
                 legacy_lock=legacy_lock,
                 in_process=shared,
                 is_own=not elsewhere,
+                loader=self.config.ebpf_loader,
             )
 
     def enter_namespace(self) -> None:

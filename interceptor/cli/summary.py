@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from interceptor.backends.drift import Kind
 from interceptor.config import DnsCapture
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from interceptor.config import Config
     from interceptor.model import Ruleset
+    from interceptor.model.pod_config import SocketPolicy
     from interceptor.operations.install import Installed
 
 _SHADOWED = {
@@ -30,7 +31,7 @@ def summary(config: Config, place: str, done: Installed) -> list[str]:
     if not done.changed:
         return [f"already in place in {place}: {config.sheet} on {done.backend}"]
     families = " and ".join(FAMILY_NAMES[family] for family in done.family.members)
-    size = f"{done.chains} chains, {done.rules} rules"
+    held = size(done.chains, done.rules, done.enforced)
     # What comes from within goes where outbound connections go.
     within = {config.outbound_port} if config.virtual_interfaces else set()
     inbound = _handed_to(done.ruleset, Hook.PREROUTING) - within
@@ -39,7 +40,7 @@ def summary(config: Config, place: str, done: Installed) -> list[str]:
     # The proxy's calls of its own pod go where inbound ones go.
     calls = outbound - inbound - queries or outbound & {config.outbound_port}
     return [
-        f"installed in {place}: {config.sheet} on {done.backend}, {families}, {size}",
+        f"installed in {place}: {config.sheet} on {done.backend}, {families}, {held}",
         f"  inbound   {_whereto(inbound)}",
         f"  outbound  {_whereto(calls)}",
         *([f"  DNS       {_whereto(queries)}"] if queries else []),
@@ -56,6 +57,24 @@ def remarks(done: Installed) -> list[str]:
         *(f"warning: {what}" for what in done.warnings),
         *(f"warning: {_SHADOWED[rule.kind]}: {rule.where}: {rule.what}" for rule in done.shadowed),
     ]
+
+
+def size(chains: int, rules: int, enforced: SocketPolicy | None) -> str:
+    """Say how much of ours there is, in what the backend has."""
+    if enforced is None:
+        return f"{chains} chains, {rules} rules"
+    said = sockets_as_data(enforced)
+    return f"{said['programs']} programs, {said['addresses']} own addresses"
+
+
+def sockets_as_data(enforced: SocketPolicy) -> dict[str, Any]:
+    """Give the same facts for JSON: what decides at the pod's sockets, and what is its own."""
+    from interceptor.backends.ebpf.backend import PROGRAMS
+
+    return {
+        "programs": len(PROGRAMS) - len(enforced.missing),
+        "addresses": enforced.addresses,
+    }
 
 
 def _handed_to(ruleset: Ruleset, hook: Hook) -> set[int]:

@@ -16,7 +16,7 @@ from interceptor.cli.exits import DONE
 from interceptor.cli.output import use_color
 from interceptor.cli.session import command
 from interceptor.cli.walked import path_lines
-from interceptor.errors import UsageError
+from interceptor.errors import CommandError, UsageError
 from interceptor.settings import Scope
 from interceptor.values import Ports
 
@@ -43,8 +43,12 @@ def run(session: Session, **given: Any) -> int:
     gone by then. "Not seen to go on" is what something lost that the kernel does not tell of, as
     a rule of iptables-legacy, or a route.
 
+    Where the eBPF backend intercepts, its programs tell: the process is their word too. They
+    decide before a source address is chosen, so that there may be none; no rules are met, and what
+    rules of others do later they do not see. Eight may trace on one node at once.
+
     With --output json each line is an object of its own. It ends with Ctrl-C, or as --for and
-    --count say, with exit code 0.
+    --count say, with exit code 0; with 1 if what the eBPF backend had installed is removed.
     """
     from interceptor.operations.trace import traced
     from interceptor.system.termination import told_to_end
@@ -54,30 +58,40 @@ def run(session: Session, **given: Any) -> int:
     told = 0
     with told_to_end() as stop, traced(session.deadline) as source:
         session.printer.talk(f"tracing {session.place}; Ctrl-C ends it")
-        for decision in filter(shown, _decisions(source, stop, given["for_s"])):
-            if session.printer.is_json:
-                session.printer.json_line(_facts(decision))
-            else:
-                session.printer.lines_for_people(lines.of(decision))
-            told += 1
-            # A reader who has enough is no error.
-            if told == given["count"] or getattr(sys.stdout, "fault", None):
-                break
-        lost = source.lost()
-    session.printer.talk(_summary(told, lost))
+        try:
+            for decision in filter(shown, _decisions(source, stop, given["for_s"])):
+                if session.printer.is_json:
+                    session.printer.json_line(_facts(decision))
+                else:
+                    session.printer.lines_for_people(lines.of(decision))
+                told += 1
+                # A reader who has enough is no error.
+                if told == given["count"] or getattr(sys.stdout, "fault", None):
+                    break
+        finally:
+            session.printer.talk(_summary(told, source.lost()))
     return DONE
 
 
 def _decisions(
     source: Source, stop: threading.Event, longest_s: float | None
 ) -> Iterator[Decision]:
-    """Give decisions until somebody or the time says that it is enough."""
+    """Give decisions until somebody or the time says that it is enough.
+
+    Raises:
+        CommandError: none can come any more.
+    """
     end = None if longest_s is None else time.monotonic() + longest_s
     while not stop.is_set():
         left = _LONGEST_WAIT_S if end is None else min(_LONGEST_WAIT_S, end - time.monotonic())
         if left <= 0:
-            return
-        yield from source.wait(left)
+            break
+        found = source.wait(left)
+        yield from found
+        if not found and (over := source.over()):
+            raise CommandError(over, hint="install it again, and then trace again")
+    # What was decided until then and could not be shown yet.
+    yield from source.wait(0)
 
 
 def _shown(given: dict[str, Any]) -> Callable[[Decision], bool]:
@@ -106,13 +120,12 @@ class Lines:
 
     def of(self, decision: Decision) -> list[str]:
         """Give the line of a decision, and those of the rules it met."""
-        source = end_words(decision.source, decision.source_port)
         destination = end_words(decision.destination, decision.destination_port)
         cells = [
             datetime.fromtimestamp(decision.at).astimezone().strftime("%H:%M:%S.%f")[:-3],
             str(_direction(decision)),
             decision.protocol,
-            f"{source} -> {destination}",
+            f"{_source(decision)}-> {destination}",
             _sender(decision),
             str(decision.fate),
         ]
@@ -122,11 +135,22 @@ class Lines:
             padded[-1] = click.style(padded[-1], fg=_color(decision))
         why = decision.why + (", and not seen to go on" if decision.is_lost else "")
         line = "  ".join([*padded, why]).rstrip()
-        return [line, *path_lines(decision.path)] if self._is_verbose else [line]
+        if self._is_verbose and decision.has_rules:
+            return [line, *path_lines(decision.path)]
+        return [line]
 
 
 def _direction(decision: Decision) -> Direction:
     return Direction.INBOUND if decision.inbound else Direction.OUTBOUND
+
+
+def _source(decision: Decision) -> str:
+    """Write where it comes from; nothing where that was not chosen yet."""
+    if decision.source is None:
+        return ""
+    if not decision.source_port:
+        return f"{decision.source} "
+    return f"{end_words(decision.source, decision.source_port)} "
 
 
 def _sender(decision: Decision) -> str:
@@ -152,8 +176,8 @@ def _facts(decision: Decision) -> dict[str, object]:
         "time": datetime.fromtimestamp(decision.at, UTC).isoformat(timespec="milliseconds"),
         "direction": _direction(decision),
         "protocol": decision.protocol,
-        "source": str(decision.source),
-        "source_port": decision.source_port,
+        "source": None if decision.source is None else str(decision.source),
+        "source_port": decision.source_port or None,
         "destination": str(decision.destination),
         "destination_port": decision.destination_port,
         "uid": sender.uid if sender else None,

@@ -54,7 +54,7 @@ class Namespace:
         Raises:
             HostError: the kernel has none.
         """
-        from interceptor.system.pod import cookie
+        from interceptor.system.cookie import cookie
 
         return cookie(self._descriptor)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from interceptor.cni.annotations import layers_of
-from interceptor.config import ACCOUNT_KEYS
+from interceptor.config import ACCOUNT_KEYS, LoaderChoice
 from interceptor.errors import ConfigError
 from interceptor.layers import DEFAULTS, Layer, resolve
 from interceptor.operations.policy import Policy
@@ -43,6 +43,11 @@ def meshed(settings: Mapping[str, Any], pod: Pod) -> Policy:
                 f"{resolved.origins[key]}: {names[0]!r} is a name, and a number is needed",
                 hint="names would be looked up on the node, not in the pod's image",
             )
+    if resolved.config.ebpf_loader is not LoaderChoice.LIBBPF:
+        raise ConfigError(
+            f"{resolved.origins['ebpf_loader']}: the CNI plugin brings no compiler, so no bcc",
+            hint="leave it out, or say libbpf: the plugin brings the programs as they are",
+        )
     return Policy(resolved.config, sheet, "the annotations of the pod and the node's settings")
 
 

@@ -51,7 +51,24 @@ class PodConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SocketPolicy(msgspec.Struct, frozen=True):
-    """What is enforced at a pod's sockets; ``whole`` is whether all programs are attached."""
+    """What is enforced at a pod's sockets.
 
-    config: PodConfig
-    whole: bool = True
+    ``missing`` names the programs that are not attached, ``digest`` is that of those that are:
+    neither is part of what was meant. ``lost`` names maps that are not pinned any more; the policy
+    cannot be read then and is ``None``. So it is where only another version of this program
+    enforces one, with maps of its own (``is_elders``).
+    """
+
+    config: PodConfig | None
+    missing: tuple[str, ...] = ()
+    digest: bytes = b""
+    lost: tuple[str, ...] = ()
+    is_elders: bool = False
+
+    @property
+    def addresses(self) -> int:
+        """Count the pod's own addresses, as far as they can be read."""
+        own = self.config.own if self.config else None
+        if own is None:
+            return 0
+        return sum(n.num_addresses for n in own.ip) + sum(n.num_addresses for n in own.ip6)

@@ -9,10 +9,11 @@ import msgspec
 
 from interceptor.backends.interface import Wanted
 from interceptor.backends.routing import RoutingBackend
+from interceptor.config import BackendChoice
 from interceptor.errors import HostError, InterceptorError
 from interceptor.model import Ruleset
 from interceptor.names import Family
-from interceptor.operations.select import IPTABLES_LEGACY, NFTABLES, Seen, preferences
+from interceptor.operations.select import EBPF, IPTABLES_LEGACY, NFTABLES, Seen, preferences
 from interceptor.operations.site import check_families
 from interceptor.operations.transaction import Change, apply
 from interceptor.sheets.build import build, family_of
@@ -70,11 +71,18 @@ def check(config: Config, sheet: Sheet, site: Site, deadline: Deadline) -> Check
     features = [*_privileges(config), *_kernel(family)]
     tried: dict[str, Seen] = {}
     for name, seen in site.seen.items():
-        backend = site.backend(name)
-        target = backend.target(ruleset, sheet.dialect)
-        outcome, error = _try(backend, target, family, seen, deadline)
+        if name == EBPF and config.backend is not BackendChoice.EBPF and not seen.holds_ours:
+            # Never chosen, only asked for.
+            error = seen.error
+        elif name == EBPF:
+            outcome, error = _try_sockets(config, sheet, site, seen, deadline)
+            features.append(outcome)
+        else:
+            backend = site.backend(name)
+            target = backend.target(ruleset, sheet.dialect)
+            outcome, error = _try(backend, target, family, seen, deadline)
+            features += [*_version(name, deadline), outcome]
         tried[name] = msgspec.structs.replace(seen, error=error)
-        features += [*_version(name, deadline), outcome]
     if ruleset.routing:
         features.append(_try_routing(ruleset, deadline))
     for name, error in site.hidden().items():
@@ -143,6 +151,27 @@ def _try(
     except InterceptorError as error:
         return Feature(backend.name, name, Answer.NO, error.message, error.hint), error
     return Feature(backend.name, name, Answer.YES, "tried in a namespace of its own"), None
+
+
+def _try_sockets(
+    config: Config, sheet: Sheet, site: Site, seen: Seen, deadline: Deadline
+) -> tuple[Feature, InterceptorError | None]:
+    """Enforce the policy in a namespace made for it, by programs that are nobody else's."""
+    backend, name = site.trial(), "takes this policy"
+    try:
+        site.refuse_own()
+        if seen.error:
+            raise seen.error
+        scratch = netns.make()
+        with netns.closing(scratch), netns.inside(scratch):
+            routes.switch_loopback_on()
+            # What an address of the pod is here matters to nobody: it is not the pod.
+            there = msgspec.structs.replace(host.observe(config), pod=host.pod(config))
+            target = backend.target(build(sheet, config, there), sheet.dialect)
+            _round_trip(backend, target, deadline)
+    except InterceptorError as error:
+        return Feature(EBPF, name, Answer.NO, error.message, error.hint), error
+    return Feature(EBPF, name, Answer.YES, "tried in a namespace of its own"), None
 
 
 def _try_routing(ruleset: Ruleset, deadline: Deadline) -> Feature:

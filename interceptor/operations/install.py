@@ -11,6 +11,7 @@ from interceptor.backends.drift import Kind
 from interceptor.backends.interface import Wanted
 from interceptor.backends.overtake import overtaking
 from interceptor.backends.shadow import fingerprint
+from interceptor.config import BackendChoice
 from interceptor.errors import HostError, SheetError, UnprovenError
 from interceptor.model import Ruleset
 from interceptor.operations.select import EBPF
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from interceptor.backends.step import Step
     from interceptor.config import Config
     from interceptor.facts import HostFacts
+    from interceptor.model.pod_config import SocketPolicy
     from interceptor.names import Family
     from interceptor.operations.site import Site
     from interceptor.sheets.sheet import Sheet
@@ -37,7 +39,8 @@ class Installed(msgspec.Struct, frozen=True):
 
     ``ruleset`` is the policy's; ``chains`` and ``rules`` count what the backend makes of it, as
     ``status`` does. ``passed_over`` says of backends that were tried first why they could not do
-    it, ``shadowed`` names rules of others that decide before ours are asked.
+    it, ``shadowed`` names rules of others that decide before ours are asked. ``enforced`` is what
+    there is instead of chains where the backend has none.
     """
 
     backend: str
@@ -50,6 +53,7 @@ class Installed(msgspec.Struct, frozen=True):
     passed_over: tuple[str, ...] = ()
     shadowed: tuple[Finding, ...] = ()
     warnings: tuple[str, ...] = ()
+    enforced: SocketPolicy | None = None
 
     @property
     def changed(self) -> bool:
@@ -76,6 +80,9 @@ def install(
     Raises:
         InterceptorError: why not.
     """
+    if config.backend is BackendChoice.EBPF:
+        # Before the namespace is looked at: who may not enrol it may not look at all of it.
+        site.refuse_own()
     here = facts or host.observe(config)
     ruleset = build(sheet, config, here)
     family = family_of(config, here)
@@ -119,6 +126,7 @@ def install(
             tuple(f"{tried}: {e.message}" for tried, e in zip(names, errors, strict=False)),
             shadowing(site, name, main.wanted.ruleset),
             (warning,) if warning else (),
+            main.wanted.ruleset.sockets,
         )
     raise _none_works(names, errors)
 

@@ -44,7 +44,7 @@ def preferences(
         HostError: nothing that was asked for can be used here, and why.
     """
     candidates = _candidates(backend, variant)
-    if backend is BackendChoice.AUTO and seen[EBPF].holds_ours:
+    if backend is BackendChoice.AUTO and seen.get(EBPF, Seen()).holds_ours:
         # It is kept, and else only taken when it is asked for: it is the node's, not the pod's.
         candidates.append(EBPF)
     usable = [name for name in candidates if seen[name].error is None]
@@ -105,9 +105,12 @@ def holders(seen: Mapping[str, Seen]) -> list[str]:
     Raises:
         HostError: none could be looked at, so that "none" would be a guess.
     """
-    if all(one.error is not None for one in seen.values()):
-        raise unusable(list(seen), seen)
-    return [name for name, one in seen.items() if one.holds_ours]
+    found = [name for name, one in seen.items() if one.holds_ours]
+    # Where no program was ever loaded there is nothing at sockets; that says nothing of rules.
+    rules = [name for name in seen if name != EBPF]
+    if not found and all(seen[name].error is not None for name in rules):
+        raise unusable(rules, seen)
+    return found
 
 
 def hidden(seen: Mapping[str, Seen]) -> dict[str, HostError]:

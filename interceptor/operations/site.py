@@ -6,7 +6,8 @@ import os
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from interceptor.backends.ebpf import PIN_ROOT
+from interceptor.backends.ebpf import PIN_ROOT, may_hold
+from interceptor.config import LoaderChoice
 from interceptor.dialect import MESHES, OURS, PASSTHROUGH_IP6, Mesh
 from interceptor.errors import HostError
 from interceptor.model import Ruleset, SetConnectionMark, TProxy
@@ -25,11 +26,13 @@ from interceptor.operations.select import (
 from interceptor.record import Record, made_for_us
 from interceptor.system import host, nfnetlink
 from interceptor.system.command import find
+from interceptor.system.cookie import own_cookie
 from interceptor.values import Mark
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from interceptor.backends.ebpf.backend import EbpfBackend
     from interceptor.backends.interface import Backend
     from interceptor.backends.routing import RoutingBackend
     from interceptor.config import Config
@@ -50,6 +53,7 @@ class Site:
         legacy_lock: a file for iptables-legacy to lock, see ``lock.private_xtables_lock``.
         in_process: ask libiptc about iptables-legacy, see ``libiptc``.
         is_own: whether it is the one this program was started in.
+        loader: where programs at sockets come from, if any are to be loaded.
     """
 
     def __init__(
@@ -59,11 +63,13 @@ class Site:
         legacy_lock: str | None = None,
         in_process: bool = False,
         is_own: bool = False,
+        loader: LoaderChoice = LoaderChoice.LIBBPF,
     ) -> None:
         self._deadline = deadline
         self._legacy_lock = legacy_lock
         self._in_process = in_process
         self._is_own = is_own
+        self._loader = loader
         self._observed: dict[str, Ruleset] = {}
         self._backends: dict[str, Backend] = {}
 
@@ -79,9 +85,7 @@ class Site:
 
             return NftablesBackend(OURS)
         if name == EBPF:
-            from interceptor.backends.ebpf.backend import EbpfBackend
-
-            return EbpfBackend()
+            return self._ebpf
         from interceptor.backends.iptables import IptablesBackend
 
         if name == IPTABLES_NFT:
@@ -89,6 +93,22 @@ class Site:
         return IptablesBackend(
             "legacy", OURS, legacy_lock=self._legacy_lock, in_process=self._in_process
         )
+
+    @cached_property
+    def _ebpf(self) -> EbpfBackend:
+        from interceptor.backends.ebpf.backend import EbpfBackend
+
+        return EbpfBackend(loader=self._loader)
+
+    def trial(self) -> Backend:
+        """Give the eBPF backend with programs and maps of its own, for who only tries it."""
+        from interceptor.backends.ebpf.backend import EbpfBackend
+
+        return EbpfBackend(f"{PIN_ROOT}-check", loader=self._loader)
+
+    def decisions(self) -> dict[str, int]:
+        """Give how often each reason decided at this namespace's sockets."""
+        return self._ebpf.decisions(self._deadline)
 
     def observed(self, name: str) -> Ruleset:
         """Give all that one language holds, read at the first call."""
@@ -170,9 +190,15 @@ class Site:
         if not os.path.isdir(PIN_ROOT):
             return Seen()
         try:
-            observed = self.observed(EBPF)
+            if not may_hold(own_cookie()):
+                return Seen()
         except HostError as error:
             return Seen(error)
+        try:
+            _need_privilege()
+            observed = self.observed(EBPF)
+        except HostError as error:
+            return Seen(error, hides="a policy of ours is in force at this pod's sockets")
         return Seen(holds_rules=bool(observed.sockets), holds_ours=bool(observed.sockets))
 
     def _look(self, name: str) -> Seen:

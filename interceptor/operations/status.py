@@ -18,6 +18,7 @@ from interceptor.system import host
 
 if TYPE_CHECKING:
     from interceptor.facts import HostFacts
+    from interceptor.model.pod_config import SocketPolicy
     from interceptor.names import Family
     from interceptor.operations.policy import Policy
     from interceptor.operations.site import Site
@@ -39,6 +40,8 @@ class Status(msgspec.Struct, frozen=True):
 
     ``noted`` are rules of others that decide before ours and did so at install already.
     ``unseen`` says what could not be looked at, and why: nothing there is then not certain.
+    At sockets there are no chains: ``enforced`` is what there is, and ``decisions`` how often each
+    reason decided since a policy was first put in force.
     """
 
     state: State
@@ -50,6 +53,8 @@ class Status(msgspec.Struct, frozen=True):
     findings: tuple[Finding, ...] = ()
     noted: tuple[Finding, ...] = ()
     unseen: tuple[str, ...] = ()
+    enforced: SocketPolicy | None = None
+    decisions: dict[str, int] | None = None
 
 
 def status(policy: Policy, site: Site, *, facts: HostFacts | None = None) -> Status:
@@ -96,6 +101,8 @@ def status(policy: Policy, site: Site, *, facts: HostFacts | None = None) -> Sta
         tuple(findings),
         tuple(noted),
         site.others.unlisted,
+        site.own(name).sockets,
+        site.decisions() if name == EBPF else None,
     )
 
 

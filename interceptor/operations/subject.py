@@ -8,11 +8,11 @@ import msgspec
 
 from interceptor.analysis.proof import Rules
 from interceptor.config import BackendChoice
-from interceptor.errors import ParseError
+from interceptor.errors import ParseError, UsageError
 from interceptor.files import read_file
 from interceptor.model import Ruleset, Table
 from interceptor.names import Family
-from interceptor.operations.select import IPTABLES_LEGACY, IPTABLES_NFT, NFTABLES
+from interceptor.operations.select import EBPF, IPTABLES_LEGACY, IPTABLES_NFT, NFTABLES
 from interceptor.parse import dump
 from interceptor.record import without_record
 from interceptor.render import iptables, nftables
@@ -50,7 +50,9 @@ def configured(config: Config, sheet: Sheet, facts: HostFacts) -> Subject:
     else:
         language, lowered = nftables.LANGUAGE, nftables.lower(policy, sheet.dialect)
     rules = Rules(lowered, families, language, policy=policy)
-    return Subject(rules, f"sheet {sheet.name}, as {language}")
+    # Programs at sockets decide as these rules do; nobody else's come before them.
+    meant = "enforced at sockets, told as" if config.backend is BackendChoice.EBPF else "as"
+    return Subject(rules, f"sheet {sheet.name}, {meant} {language}")
 
 
 def _both(policy: Ruleset, families: Iterable[Family], *, verbatim: bool) -> Ruleset:
@@ -91,8 +93,16 @@ def live(site: Site, place: str, families: tuple[Family, ...] = ()) -> Subject:
     """Give all rules a namespace holds, in every language, and its routes.
 
     Raises:
+        UsageError: what decides there are no rules.
         InterceptorError: a language that is there cannot be read.
     """
+    if (hidden := site.hidden().get(EBPF)) is not None:
+        raise hidden
+    if site.seen[EBPF].holds_ours:
+        raise UsageError(
+            f"what decides in {place} are programs at sockets, and --live looks at rules",
+            hint="leave --live out and say --backend ebpf with the settings; status compares them",
+        )
     tables: list[Table] = []
     for name in (IPTABLES_LEGACY, IPTABLES_NFT, NFTABLES):
         error = site.seen[name].error

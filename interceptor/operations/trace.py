@@ -6,6 +6,7 @@ decisions that there are, at once if there are some. It has to be called at leas
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -14,23 +15,27 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from interceptor.analysis.decision import Decision, Listing, Sender, decide
+from interceptor.analysis.packet import Direct, Dropped, Redirected
 from interceptor.analysis.traced import Ways
 from interceptor.errors import HostError, InterceptorError
 from interceptor.model import Rule, Ruleset
-from interceptor.operations.select import IPTABLES_LEGACY, IPTABLES_NFT, NFTABLES
+from interceptor.operations.select import EBPF, IPTABLES_LEGACY, IPTABLES_NFT, NFTABLES
 from interceptor.operations.site import Site
 from interceptor.render.words import rule_words
-from interceptor.system import nfnetlink, nft_trace
+from interceptor.system import netns, nfnetlink, nft_trace
 from interceptor.system.deadline import Deadline
 from interceptor.system.senders import sender
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from interceptor.analysis.packet import Fate
     from interceptor.analysis.traced import Event, Way
+    from interceptor.backends.ebpf.tracing import Decision as MadeAtSocket
     from interceptor.model import Table
 
 _LISTING_S = 10.0
+_OVER = "no program decides about sockets here any more: what was installed is gone"
 
 Wait = Callable[[float], list[Decision]]
 """Waits for decisions, up to so many seconds."""
@@ -41,6 +46,8 @@ class Source(msgspec.Struct, frozen=True):
 
     wait: Wait
     lost: Callable[[], int]
+    over: Callable[[], str] = lambda: ""
+    """Says why no decision can come any more; ``""`` if one can."""
 
 
 @contextmanager
@@ -51,7 +58,12 @@ def traced(deadline: Deadline) -> Iterator[Source]:
         HostError: the language that has rules of ours cannot tell, or may not be asked to.
     """
     site = Site(deadline)
-    if site.holders() == [IPTABLES_LEGACY]:
+    holders = site.holders()
+    if EBPF in holders:
+        with _traced_at_sockets(deadline) as at_sockets:
+            yield at_sockets
+        return
+    if holders == [IPTABLES_LEGACY]:
         raise HostError(
             "iptables-legacy, which holds the rules here, does not tell what it decides",
             hint="explain --live says what it would decide; nf_tables tells: install --backend "
@@ -60,6 +72,47 @@ def traced(deadline: Deadline) -> Iterator[Source]:
     with nft_trace.told() as told:
         source = _NfTables(told)
         yield Source(source.wait, told.lost)
+
+
+@contextmanager
+def _traced_at_sockets(deadline: Deadline) -> Iterator[Source]:
+    """Have programs at sockets tell of the namespace this thread is in."""
+    from interceptor.backends.ebpf.machine import Machine
+    from interceptor.system.cookie import cookie
+
+    namespace = os.open(netns.CURRENT, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        pod = cookie(namespace)
+    finally:
+        os.close(namespace)
+    with Machine(deadline) as machine, machine.traced(pod) as tracing:
+        yield Source(
+            lambda seconds: [_at_socket(made) for made in tracing.wait(seconds)],
+            tracing.lost,
+            lambda: "" if tracing.is_enforced() else _OVER,
+        )
+
+
+def _at_socket(made: MadeAtSocket) -> Decision:
+    from interceptor.backends.ebpf.reasons import sentence
+
+    if made.verdict == "refused":
+        fate: Fate = Dropped()
+    else:
+        fate = Redirected(made.listener) if made.listener else Direct()
+    return Decision(
+        at=made.at,
+        inbound=made.inbound,
+        protocol=made.protocol,
+        source=made.source,
+        source_port=made.source_port,
+        destination=made.address,
+        destination_port=made.port,
+        fate=fate,
+        why=sentence(made.reason, made.protocol),
+        has_rules=False,
+        sender=None if made.inbound else Sender(made.uid, made.gid, made.pid, made.command),
+    )
 
 
 class _NfTables:

@@ -7,6 +7,7 @@ from interceptor.config import (
     BackendChoice,
     DnsCapture,
     FamilyChoice,
+    LoaderChoice,
     Mode,
     Output,
     VariantChoice,
@@ -239,6 +240,14 @@ ROWS = (
         parse=one_of(VariantChoice),
         metavar="|".join(VariantChoice),
         help="which iptables; auto takes the one that holds rules, else nft",
+        scope=Scope.HOST,
+    ),
+    Setting(
+        name="ebpf_loader",
+        default="libbpf",
+        parse=one_of(LoaderChoice),
+        metavar="|".join(LoaderChoice),
+        help="eBPF programs as they came, or compiled here from rules/bpf by python3-bpfcc",
         scope=Scope.HOST,
     ),
     Setting(

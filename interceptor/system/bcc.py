@@ -103,6 +103,11 @@ def _program() -> Any:
             hint="install Debian's python3-bpfcc (PyPI's bcc is another thing), and make the "
             "virtual environment with --system-site-packages",
         ) from None
+    except OSError as error:
+        raise HostError(
+            f"bcc is there and its library is not: {error}",
+            hint="install Debian's libbpfcc, or say --ebpf-loader libbpf",
+        ) from None
     return BPF
 
 

@@ -6,7 +6,7 @@ import ctypes
 import errno
 import fcntl
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from interceptor.errors import HostError
@@ -23,6 +23,8 @@ _MAGIC = 0xCAFE4A11
 """linux/magic.h, BPF_FS_MAGIC."""
 _ROOT_CGROUP_INODE = 1
 """Of the first directory of the tree, in every kernel that has one."""
+_FIRST_PID_NAMESPACE = 0xEFFFFFFC
+"""PROC_PID_INIT_INO of the kernel (include/linux/proc_ns.h)."""
 _WAIT_S = 0.002
 
 
@@ -35,10 +37,24 @@ def _is_bpffs(path: str) -> bool:
 
 
 def _mount(at: str) -> None:
+    if _is_inside_container():
+        raise OSError(errno.ENOENT, "none is mounted in this container")
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.mount(b"bpffs", at.encode(), b"bpf", 0, b"mode=0700"):
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
+
+
+def _is_inside_container() -> bool:
+    """Whether what is mounted here is known to be others' business than the node's.
+
+    Pins in a file system of a container's own go with it, and the interception with them.
+    """
+    with suppress(OSError):
+        if os.stat("/proc/self/ns/pid").st_ino != _FIRST_PID_NAMESPACE:
+            return True
+        return os.stat("/proc/self/ns/mnt").st_ino != os.stat("/proc/1/ns/mnt").st_ino
+    return False
 
 
 def ensure(root: str) -> None:
@@ -55,7 +71,10 @@ def ensure(root: str) -> None:
             os.makedirs(root, exist_ok=True)
         if not _is_bpffs(at):
             _mount(at)
-        os.makedirs(root, mode=0o700, exist_ok=True)
+        while not os.path.isdir(root):
+            # Who leaves nothing behind may remove a directory above it meanwhile.
+            with suppress(FileNotFoundError):
+                os.makedirs(root, mode=0o700, exist_ok=True)
     except OSError as error:
         raise HostError(
             f"there is no BPF file system at {at}: {error.strerror}",
@@ -75,7 +94,10 @@ def locked(root: str, deadline: Deadline) -> Iterator[None]:
 
     while True:
         ensure(root)
-        descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -93,9 +115,36 @@ def locked(root: str, deadline: Deadline) -> Iterator[None]:
             finally:
                 # To look at what is not there leaves nothing either.
                 remove_directory(root)
+                remove_directory(os.path.dirname(root))
             return
         finally:
             os.close(descriptor)
+
+
+def try_lock(path: str) -> int | None:
+    """Make a directory and lock it; ``None`` if somebody else has.
+
+    Its descriptor holds the lock, which dies with its holder. To let go is to remove the directory
+    and then close.
+    """
+    while True:
+        with suppress(FileExistsError):
+            os.mkdir(path, mode=0o700)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Who held it before may have removed it, and another be in its place.
+            if os.stat(path).st_ino == os.fstat(descriptor).st_ino:
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except FileNotFoundError:
+            pass
+        os.close(descriptor)
 
 
 def open_root_cgroup() -> int:

@@ -43,11 +43,11 @@ def observe(config: Config, *, resolvers: Networks | None = None) -> HostFacts:
 def pod(config: Config) -> PodFacts:
     """Give what programs at sockets have to know of the namespace this thread is in."""
     from interceptor.system.netns import CURRENT
-    from interceptor.system.pod import pod_facts
+    from interceptor.system.pod import pod_facts_here
 
     here = os.open(CURRENT, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return pod_facts(here, config)
+        return pod_facts_here(here, config)
     finally:
         os.close(here)
 

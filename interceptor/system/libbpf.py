@@ -48,18 +48,23 @@ _NOT_KNOWN = 524
 
 
 @cache
-def _library() -> Any:
+def library() -> Any:
+    """Give libbpf, loaded once.
+
+    Raises:
+        HostError: there is none.
+    """
     try:
-        library = ctypes.CDLL("libbpf.so.1", use_errno=True)
+        loaded = ctypes.CDLL("libbpf.so.1", use_errno=True)
     except OSError:
         raise HostError("there is no libbpf on this host", hint="install libbpf1") from None
     for name in ("bpf_object__open_mem", "bpf_object__next_map", "bpf_object__next_program"):
-        getattr(library, name).restype = ctypes.c_void_p
+        getattr(loaded, name).restype = ctypes.c_void_p
     for name in ("bpf_map__name", "bpf_program__name"):
-        getattr(library, name).restype = ctypes.c_char_p
+        getattr(loaded, name).restype = ctypes.c_char_p
     for name in ("bpf_map_update_batch", "bpf_map_delete_batch", "bpf_map_lookup_batch"):
-        getattr(library, name).restype = ctypes.c_int
-    return library
+        getattr(loaded, name).restype = ctypes.c_int
+    return loaded
 
 
 _PRINTER = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
@@ -82,13 +87,13 @@ def _said() -> Iterator[list[str]]:
         return 0
 
     printer = _PRINTER(note)
-    library = _library()
-    library.libbpf_set_print.restype = ctypes.c_void_p
-    before = library.libbpf_set_print(printer)
+    loaded = library()
+    loaded.libbpf_set_print.restype = ctypes.c_void_p
+    before = loaded.libbpf_set_print(printer)
     try:
         yield lines
     finally:
-        library.libbpf_set_print(ctypes.c_void_p(before))
+        loaded.libbpf_set_print(ctypes.c_void_p(before))
 
 
 def _code() -> int:
@@ -140,7 +145,7 @@ class Object:
 
     def __init__(self, content: bytes, name: str) -> None:
         self._name = name
-        self._library = _library()
+        self._library = library()
         self._content = content
         with _said() as lines:
             handle = self._library.bpf_object__open_mem(
@@ -204,7 +209,7 @@ class Object:
 
 def open_pin(path: str) -> int | None:
     """Open what is pinned at a path; ``None`` if nothing is."""
-    descriptor: int = _library().bpf_obj_get(path.encode())
+    descriptor: int = library().bpf_obj_get(path.encode())
     if descriptor >= 0:
         return descriptor
     if _code() == errno.ENOENT:
@@ -214,12 +219,12 @@ def open_pin(path: str) -> int | None:
 
 def attach(program: int, target: int, kind: int, path: str) -> None:
     """Attach a program by a link of its own, and pin that."""
-    library = _library()
-    link = library.bpf_link_create(program, target, kind, None)
+    loaded = library()
+    link = loaded.bpf_link_create(program, target, kind, None)
     if link < 0:
         raise refused("a BPF program cannot be attached", _code())
     try:
-        if library.bpf_obj_pin(link, path.encode()):
+        if loaded.bpf_obj_pin(link, path.encode()):
             raise refused(f"a link cannot be pinned at {path}", _code())
     finally:
         os.close(link)
@@ -230,7 +235,7 @@ def replace_program(link: int, program: int) -> bool:
 
     False if the link is attached to nothing any more.
     """
-    if _library().bpf_link_update(link, program, None):
+    if library().bpf_link_update(link, program, None):
         if _code() in (errno.ENOLINK, errno.ENOENT):
             return False
         raise refused("an attached BPF program cannot be replaced", _code())
@@ -245,7 +250,7 @@ def detach(path: str) -> bool:
     # In this order: whoever dies in between leaves no pin of a link that does nothing.
     os.unlink(path)
     # What the link was attached to may be gone.
-    _library().bpf_link_detach(link)
+    library().bpf_link_detach(link)
     os.close(link)
     return True
 
@@ -257,47 +262,9 @@ def target_of(link: int) -> int:
     """
     info = (ctypes.c_char * 256)()
     length = ctypes.c_uint32(ctypes.sizeof(info))
-    if _library().bpf_obj_get_info_by_fd(link, info, ctypes.byref(length)):
+    if library().bpf_obj_get_info_by_fd(link, info, ctypes.byref(length)):
         raise refused("a link cannot be looked at", _code())
     return int(_LINK_INFO.unpack_from(bytes(info))[4])
-
-
-_SAMPLE = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.c_char), ctypes.c_size_t
-)
-
-
-class Ring:
-    """A ring buffer that programs write to.
-
-    Args:
-        descriptor: of its map; it stays the caller's.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        self._found: list[bytes] = []
-        self._note = _SAMPLE(self._add)
-        self._library = _library()
-        self._library.ring_buffer__new.restype = ctypes.c_void_p
-        made = self._library.ring_buffer__new(descriptor, self._note, None, None)
-        if not made:
-            raise refused("the ring buffer of BPF programs cannot be opened", _code())
-        self._handle = ctypes.c_void_p(made)
-
-    def _add(self, _: object, data: ctypes._Pointer[ctypes.c_char], size: int) -> int:
-        self._found.append(ctypes.string_at(data, size))
-        return 0
-
-    def wait(self, seconds: float) -> list[bytes]:
-        """Give what is there, waiting for the first if there is nothing."""
-        self._library.ring_buffer__poll(self._handle, int(seconds * 1000))
-        found = list(self._found)
-        self._found.clear()
-        return found
-
-    def close(self) -> None:
-        """Let go of it."""
-        self._library.ring_buffer__free(self._handle)
 
 
 class Map:
@@ -311,7 +278,7 @@ class Map:
     def get(self, key: bytes) -> bytes | None:
         """Look a key up; for a map that is kept for each CPU, give all its values."""
         value = ctypes.create_string_buffer(self._value)
-        if _library().bpf_map_lookup_elem(self.descriptor, key, value):
+        if library().bpf_map_lookup_elem(self.descriptor, key, value):
             if _code() == errno.ENOENT:
                 return None
             raise refused(f"the BPF map {self._name} cannot be read", _code())
@@ -319,7 +286,7 @@ class Map:
 
     def put(self, key: bytes, value: bytes, how: int = ANY) -> bool:
         """Set a key; false if it is there and should not be."""
-        if _library().bpf_map_update_elem(self.descriptor, key, value, ctypes.c_ulonglong(how)):
+        if library().bpf_map_update_elem(self.descriptor, key, value, ctypes.c_ulonglong(how)):
             if how == NOEXIST and _code() == errno.EEXIST:
                 return False
             raise self._full_or(_code())
@@ -327,7 +294,7 @@ class Map:
 
     def remove(self, key: bytes) -> bool:
         """Take a key away; false if it is not there."""
-        if _library().bpf_map_delete_elem(self.descriptor, key):
+        if library().bpf_map_delete_elem(self.descriptor, key):
             if _code() == errno.ENOENT:
                 return False
             raise refused(f"the BPF map {self._name} cannot be written", _code())
@@ -337,7 +304,7 @@ class Map:
         """Set many keys, in one call of the kernel if it takes all."""
         count = ctypes.c_uint32(len(entries))
         keys, values = b"".join(entries), b"".join(entries.values())
-        if entries and _library().bpf_map_update_batch(
+        if entries and library().bpf_map_update_batch(
             self.descriptor, keys, values, ctypes.byref(count), None
         ):
             raise self._full_or(_code())
@@ -352,7 +319,7 @@ class Map:
         found: list[bytes] = []
         before: bytes | None = None
         following = ctypes.create_string_buffer(self._key)
-        while not _library().bpf_map_get_next_key(self.descriptor, before, following):
+        while not library().bpf_map_get_next_key(self.descriptor, before, following):
             before = following.raw
             found.append(before)
         if _code() != errno.ENOENT:
@@ -368,7 +335,7 @@ class Map:
         begun: ctypes.Array[ctypes.c_char] | None = None
         while True:
             count = ctypes.c_uint32(_BATCH)
-            failed = _library().bpf_map_lookup_batch(
+            failed = library().bpf_map_lookup_batch(
                 self.descriptor, begun, at, keys, values, ctypes.byref(count), None
             )
             code = _code() if failed else 0

@@ -1,8 +1,7 @@
-"""What there is of a pod: its cookie, its addresses, and whose ids its settings mean."""
+"""What there is of a pod: its addresses, and whose ids its settings mean."""
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import socket
@@ -11,14 +10,12 @@ from typing import TYPE_CHECKING
 from interceptor.errors import HostError
 from interceptor.facts import ALL_IDS, IdMap, PodFacts
 from interceptor.system.addresses import addresses
-from interceptor.system.libbpf import KERNEL_NEEDED
 from interceptor.system.netns import inside
 from interceptor.values import Networks, parse_network
 
 if TYPE_CHECKING:
     from interceptor.config import Config
 
-_SO_NETNS_COOKIE = 71
 _NS_GET_USERNS = 0xB701
 """linux/nsfs.h"""
 _CLONE_NEWUSER = 0x10000000
@@ -26,31 +23,16 @@ _SOMEWHERE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 """Addresses that belong to nobody: nothing is sent, only the route to them is asked for."""
 
 
-def cookie(netns: int) -> int:
-    """Give the number the kernel knows an open network namespace by, and never uses again.
-
-    Raises:
-        HostError: the kernel has none.
-    """
-    try:
-        with inside(netns), socket.socket(socket.AF_INET, socket.SOCK_STREAM) as asked:
-            return int.from_bytes(
-                asked.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), "little"
-            )
-    except OSError as error:
-        if error.errno != errno.ENOPROTOOPT:
-            raise
-        raise HostError(
-            "this kernel has no cookies of network namespaces",
-            hint=f"the eBPF backend needs Linux {KERNEL_NEEDED}; --backend nftables does not",
-        ) from None
-
-
 def pod_facts(netns: int, config: Config) -> PodFacts:
     """Observe a pod, by its open network namespace."""
     with inside(netns):
-        own = tuple(map(str, addresses()))
-        source4, source6 = map(_source, _SOMEWHERE)
+        return pod_facts_here(netns, config)
+
+
+def pod_facts_here(netns: int, config: Config) -> PodFacts:
+    """Observe the pod this thread is in, without entering it once more."""
+    own = tuple(map(str, addresses()))
+    source4, source6 = map(_source, _SOMEWHERE)
     users, groups = ALL_IDS, ALL_IDS
     # Only where it can matter: to ask takes a process.
     if any(getattr(config, key).ids for key in _IDS):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from interceptor.backends.ebpf.machine import Machine
+from interceptor.errors import HostError
 from interceptor.model import (
     Base,
     Chain,
@@ -23,8 +24,7 @@ from interceptor.model import (
     Uid,
 )
 from interceptor.names import ChainType, Family, Hook
-from interceptor.system import netns
-from interceptor.system.pod import cookie
+from interceptor.system.cookie import own_cookie
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -105,9 +105,11 @@ def at_sockets(config: PodConfig | None, deadline: Deadline) -> Iterator[AtSocke
     if config is None:
         yield None
         return
-    descriptor = os.open(netns.CURRENT, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        with Machine(deadline) as machine, machine.traced(cookie(descriptor)) as wait:
-            yield AtSockets(config, lambda: wait(0))
-    finally:
-        os.close(descriptor)
+    with ExitStack() as stack:
+        told: Callable[[], list[Decision]] = list
+        # Without it nobody knows who took a connection that arrived, and all else is known.
+        with suppress(HostError):
+            machine = stack.enter_context(Machine(deadline))
+            tracing = stack.enter_context(machine.traced(own_cookie()))
+            told = partial(tracing.wait, 0)
+        yield AtSockets(config, told)

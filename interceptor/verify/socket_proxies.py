@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, ip_address
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from interceptor.analysis.packet import Redirected, Transparent
@@ -40,11 +40,9 @@ class SocketProxies:
         if not self._is_there:
             return
         for one in self._told():
-            if one.inbound:
-                client = ip_address(one.source), one.source_port
-                to = ip_address(one.address), one.port
-                is_caught = one.verdict == "inbound"
-                self._takers[client, to] = self._config.inbound_port if is_caught else one.port
+            if one.inbound and one.source is not None:
+                client, to = (one.source, one.source_port), (one.address, one.port)
+                self._takers[client, to] = one.listener or one.port
 
     def taker(self, destination: Endpoint, at: Endpoint, client: Endpoint) -> int | None:
         """Give the port of the listener that took a connection; ``None`` if nobody knows."""

@@ -22,4 +22,5 @@
 #define listeners OPEN_MAP(INTERCEPTOR_MAP_listeners)
 #define states OPEN_MAP(INTERCEPTOR_MAP_states)
 #define traces OPEN_MAP(INTERCEPTOR_MAP_traces)
-#define events OPEN_MAP(INTERCEPTOR_MAP_events)
+#define rings OPEN_MAP(INTERCEPTOR_MAP_rings)
+#define losses OPEN_MAP(INTERCEPTOR_MAP_losses)

@@ -72,11 +72,10 @@ PROGRAM("sk_lookup", inbound)(struct bpf_sk_lookup *ctx)
 	if (!d.reason)
 		return SK_PASS;
 	count(pod, d.reason);
-	struct event *event = new_event(pod, &c, &d);
-	if (event) {
-		event->inbound = 1;
-		event->source_port = bpf_ntohs(ctx->remote_port);
-		bpf_ringbuf_submit(event, 0);
+	if (is_traced(pod)) {
+		struct event event = event_of(pod, &c, &d, bpf_ntohs(ctx->remote_port));
+		event.inbound = 1;
+		tell(&event);
 	}
 	return d.verdict == REFUSED ? SK_DROP : SK_PASS;
 }

@@ -73,14 +73,29 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, TRACERS);
 	__type(key, __u32);
 	__type(value, struct trace);
 } traces SEC(".maps");
 
+// Made by the tracer and put here; nobody has the memory while nobody looks.
 struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 262144);
-} events SEC(".maps");
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, TRACERS);
+	__type(key, __u32);
+	__array(values, struct {
+		__uint(type, BPF_MAP_TYPE_RINGBUF);
+		__uint(max_entries, 262144);
+	});
+} rings SEC(".maps");
+
+// How many events each of them should have had and has not. A map of its own, because user space
+// writes the whole of a value.
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, TRACERS);
+	__type(key, __u32);
+	__type(value, __u64);
+} losses SEC(".maps");
 
 #endif

@@ -48,17 +48,17 @@ static __always_inline __u64 decide_for(__u64 pod, const struct connection *c, s
 }
 
 static __always_inline void account(__u64 pod, const struct connection *c,
-				    const struct decision *d)
+				    const struct decision *d, __u16 source_port)
 {
 	if (!d->reason)
 		return;
 	count(pod, d->reason);
-	struct event *event = new_event(pod, c, d);
-	if (!event)
+	if (!is_traced(pod))
 		return;
-	event->pid = bpf_get_current_pid_tgid() >> 32;
-	bpf_get_current_comm(event->command, sizeof(event->command));
-	bpf_ringbuf_submit(event, 0);
+	struct event event = event_of(pod, c, d, source_port);
+	event.pid = bpf_get_current_pid_tgid() >> 32;
+	bpf_get_current_comm(event.command, sizeof(event.command));
+	tell(&event);
 }
 
 // Have the connection come from the pod's address, as a redirected one does under netfilter. It
@@ -132,7 +132,7 @@ static __always_inline int outbound(struct bpf_sock_addr *ctx, const struct addr
 	struct address bind_to;
 	if (!decide_for(pod, &c, &d, &bind_to))
 		return ALLOW;
-	account(pod, &c, &d);
+	account(pod, &c, &d, sk->src_port);
 	if (d.verdict == REFUSED)
 		return DENY;
 	if (d.verdict == DIRECT) {

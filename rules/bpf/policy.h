@@ -6,7 +6,7 @@
 #include <linux/bpf.h>
 #include <linux/types.h>
 
-#define LAYOUT 1
+#define LAYOUT 2
 #define MOST_MARKS 16
 
 // Addresses are always 16 bytes; IPv4 ones as ::ffff:a.b.c.d, as a socket of both families has them.
@@ -158,9 +158,12 @@ struct state {
 	__u8 digest[32]; // of the objects whose programs are attached
 };
 
-// Whether somebody wants to see decisions.
+// As many may look at decisions at once, each by a ring buffer of its own.
+#define TRACERS 8
+
+// What one of them wants to see; only user space writes it.
 struct trace {
-	__u64 until; // ktime in ns; a tracer that dies stops renewing it
+	__u64 until; // CLOCK_MONOTONIC in ns, 0 if there is none; who dies stops renewing it
 	__u64 pod;   // 0 for all
 };
 
@@ -179,5 +182,6 @@ struct event {
 	__u8 verdict;
 	__u8 reason;
 	char command[16];
-	__u32 unused;
+	__u16 listener; // the port of the proxy's that it goes to, 0 if to none
+	__u16 unused;
 };

@@ -56,6 +56,7 @@ SAID = {
     "ip_families": "ipv4",
     "backend": "iptables",
     "iptables_variant": "legacy",
+    "ebpf_loader": "libbpf",
     "loopback_cidr": "127.0.0.0/8",
     "exempt_mark": "0x539",
     "exclude_interfaces": "eth9",

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.root
 
 _ROOT = Path(str(interceptor.__file__)).parent
 _LEFT_OUT = {"cli", "node", "verify", "__main__.py", "_launcher"}
-_OPTIONAL = {"iptc", "kubernetes", "urllib3"}
-"""Whoever imports them does without, or asks for them when the bundle is laid."""
+_OPTIONAL = {"bcc", "iptc", "kubernetes", "urllib3"}
+"""Whoever imports them does without, or asks for them when the bundle is laid; bcc is refused."""
 
 _IMPORT_ALL = """
 import importlib, json, pkgutil, sys

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from interceptor.node.bundle import sockets
-from interceptor.system.pod import cookie
+from interceptor.system.cookie import cookie
 from tests.lab import cni
 from tests.lab.bundle import BareHost, Bundle, new_bundle
 from tests.lab.ebpf_node import EbpfNode, ebpf_node

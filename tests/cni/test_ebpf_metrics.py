@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from interceptor.node.metrics import Metrics
-from interceptor.system.pod import cookie
+from interceptor.system.cookie import cookie
 from tests.lab import network_files
 from tests.lab.ebpf_node import EbpfNode, ebpf_node
 from tests.lab.pod import FAR, POD, Pod
@@ -45,7 +45,7 @@ def decisions(metrics: Metrics) -> dict[tuple[str, str, str, str], float]:
 
 def test_decisions_are_counted_for_each_pod(pod: Pod, node: EbpfNode, tmp_path: Path) -> None:
     network = node.network(tmp_path / "state")
-    metrics = Metrics(str(network.state), str(node.pins))
+    metrics = Metrics(str(network.state), str(node.all_pins))
     assert b"interceptor_decisions" not in metrics.answer().body
     network.add(pod.pod.path)
     with recorder(pod.pod, 15001, 15006):
@@ -67,7 +67,7 @@ def test_metrics_are_answered_whatever_is_wrong_with_the_maps(
     pod: Pod, node: EbpfNode, tmp_path: Path
 ) -> None:
     network = node.network(tmp_path / "state")
-    metrics = Metrics(str(network.state), str(node.pins))
+    metrics = Metrics(str(network.state), str(node.all_pins))
     network.add(pod.pod.path)
     (node.pins / "pods/none").mkdir()
     assert b"interceptor_cni_attachments 1.0" in metrics.answer().body
@@ -80,7 +80,7 @@ def test_one_enrolled_by_hand_is_known_by_what_add_wrote_down(
     pod: Pod, node: EbpfNode, tmp_path: Path
 ) -> None:
     network = node.network(tmp_path / "state", settings={"backend": "nftables"})
-    metrics = Metrics(str(network.state), str(node.pins))
+    metrics = Metrics(str(network.state), str(node.all_pins))
     network.add(pod.pod.path)
     with node.machine() as machine, recorder(pod.pod, 15001, 15006):
         machine.put(pod.pod)

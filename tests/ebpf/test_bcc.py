@@ -14,8 +14,8 @@ import pytest
 from interceptor.backends.ebpf import programs
 from interceptor.errors import HostError
 from interceptor.system import bcc
+from interceptor.system.cookie import cookie
 from interceptor.system.libbpf import CGROUP_KINDS
-from interceptor.system.pod import cookie
 from tests.contract.test_fates import CONFIGURATIONS, DNS, INBOUND, OUTBOUND, _fate, world
 from tests.lab.ebpf import Lab, config_for, lab_machine
 from tests.lab.pod import FAR, POD, PROXY_UID, Pod, new_pod
@@ -146,7 +146,9 @@ def test_one_takes_the_others_place_without_a_moment_of_neither(pod: Pod, machin
         recorder(pod.pod, 15001, 15006, 8080),
         recorder(pod.outside, 80),
         subprocess.Popen(
-            [sys.executable, "-c", _SWITCH, machine.root], stdout=subprocess.PIPE, cwd=_CHECKOUT
+            [sys.executable, "-c", _SWITCH, machine.pin_root],
+            stdout=subprocess.PIPE,
+            cwd=_CHECKOUT,
         ) as switch,
     ):
         try:
@@ -165,7 +167,7 @@ def test_one_takes_the_others_place_without_a_moment_of_neither(pod: Pod, machin
 
 
 def test_bcc_is_imported_when_something_is_compiled_and_not_before(machine: Lab) -> None:
-    argv = [sys.executable, "-c", _NEVER_IMPORTED, machine.root]
+    argv = [sys.executable, "-c", _NEVER_IMPORTED, machine.pin_root]
     done = subprocess.run(argv, capture_output=True, text=True, cwd=_CHECKOUT, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 

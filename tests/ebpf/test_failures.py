@@ -13,8 +13,8 @@ import pytest
 from interceptor.backends.ebpf import layout, loading, programs
 from interceptor.backends.ebpf.layout import State
 from interceptor.errors import HostError, InterceptorError
-from interceptor.system.libbpf import Map, Object
-from interceptor.system.pod import cookie
+from interceptor.system.cookie import cookie
+from interceptor.system.libbpf import CGROUP_KINDS, Map, Object
 from tests.lab.ebpf import Lab, config_for, new_root
 from tests.lab.pod import FAR, Pod
 from tests.lab.traffic import connect, recorder
@@ -131,13 +131,41 @@ def test_another_versions_maps_are_let_alone(pod: Pod, machine: Lab) -> None:
     states.put(bytes(4), State(layout=99).pack())
     try:
         with (
-            Lab.at(machine.root) as another,
+            Lab.at(machine.pin_root) as another,
             pytest.raises(HostError, match="another version of this program"),
         ):
             another.put(pod.pod)
     finally:
         states.put(bytes(4), mine.pack())
     assert list(machine.held()) == [cookie(pod.pod._descriptor)]
+
+
+def test_another_versions_maps_with_other_names_are_no_rest_to_remove(
+    pod: Pod, machine: Lab
+) -> None:
+    """That some maps are missing is what somebody leaves who died, or who had others."""
+    machine.put(pod.pod)
+    mine, states = machine.state(), machine.map("states")
+    states.put(bytes(4), State(layout=99).pack())
+    os.rename(f"{machine.root}/maps/rings", f"{machine.root}/maps/others")
+    try:
+        with Lab.at(machine.pin_root) as another:
+            for does in (
+                another.load,
+                another.unload,
+                another.collect,
+                another.held,
+                another.counts,
+                lambda: another.drop(pod.pod),
+                lambda: another.put(pod.pod),
+            ):
+                with pytest.raises(HostError, match="another version of this program"):
+                    does()
+    finally:
+        os.rename(f"{machine.root}/maps/others", f"{machine.root}/maps/rings")
+        states.put(bytes(4), mine.pack())
+    assert list(machine.held()) == [cookie(pod.pod._descriptor)]
+    assert machine.attached() == tuple(sorted(CGROUP_KINDS))
 
 
 def test_programs_that_were_not_built(monkeypatch: pytest.MonkeyPatch) -> None:

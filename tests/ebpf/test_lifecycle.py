@@ -17,12 +17,12 @@ import pytest
 
 from interceptor.backends.ebpf import layout
 from interceptor.backends.ebpf.programs import Built
+from interceptor.system.cookie import cookie
 from interceptor.system.deadline import Deadline
 from interceptor.system.libbpf import CGROUP_KINDS
-from interceptor.system.pod import cookie
 from tests.lab.ebpf import Lab, config_for, lab_machine, new_root
 from tests.lab.netns import namespaces
-from tests.lab.pod import FAR, POD, Pod
+from tests.lab.pod import FAR, POD, Pod, new_pod
 from tests.lab.traffic import connect, recorder
 from tests.lab.waiting import becomes
 
@@ -193,7 +193,7 @@ def test_replaced_without_a_moment_of_neither(pod: Pod, machine: Lab) -> None:
     """While a policy is replaced all the time, each connection meets one of the two."""
     with recorder(pod.pod, 15001, 15006, 8080), recorder(pod.outside, 80):
         machine.put(pod.pod)
-        with _another(machine.root, pod.pod.path, "replace") as other:
+        with _another(machine.pin_root, pod.pod.path, "replace") as other:
             while machine.state().last_generation < 300:
                 for _ in range(10):
                     assert connect(pod.pod, FAR[4], 80)["port"] == 15001
@@ -266,12 +266,26 @@ def test_half_a_machine_is_none_and_is_taken_away(pod: Pod, machine: Lab) -> Non
     assert machine.put(pod.pod).changed
 
 
+def test_on_half_a_machine_a_pod_goes_and_the_others_stay(pod: Pod, machine: Lab) -> None:
+    """Programs go on with maps that are not pinned any more."""
+    with new_pod() as other, recorder(other.pod, 15001, 15006), recorder(pod.outside, 80):
+        machine.put(pod.pod)
+        machine.put(other.pod)
+        os.unlink(f"{machine.root}/maps/facts")
+        machine.close()
+        assert machine.drop(pod.pod)
+        assert not machine.unload()
+        assert connect(pod.pod, FAR[4], 80)["port"] == 80
+        assert connect(other.pod, FAR[4], 80)["port"] == 15001
+        assert connect(other.client, POD[4], 8080)["port"] == 15006
+
+
 def test_loaders_at_the_same_time(machine: Lab) -> None:
     failures: list[BaseException] = []
 
     def one(namespace: Any) -> None:
         try:
-            with Lab(Deadline(60), machine.root) as mine:
+            with Lab(Deadline(60), machine.pin_root) as mine:
                 for _ in range(10):
                     mine.put(namespace)
                     mine.drop(namespace)

@@ -12,8 +12,9 @@ from interceptor.layers import DEFAULTS, Layer, resolve
 from interceptor.sheets.sockets import pod_config
 from interceptor.system import host
 from interceptor.system.bpffs import USUAL
+from interceptor.system.cookie import cookie
 from interceptor.system.deadline import Deadline
-from interceptor.system.pod import cookie, pod_facts
+from interceptor.system.pod import pod_facts
 from interceptor.values import Ports
 
 if TYPE_CHECKING:
@@ -52,6 +53,11 @@ class Lab(Machine):
     @property
     def root(self) -> str:
         return self._store.root
+
+    @property
+    def pin_root(self) -> str:
+        """Where the sets of all versions are."""
+        return os.path.dirname(self.root)
 
     def map(self, name: str) -> Map:
         return self._store.map(name)

@@ -14,13 +14,16 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from interceptor.backends.ebpf import PIN_ROOT
-from interceptor.backends.ebpf.records import DIRECTORY
+from interceptor.backends.ebpf import PIN_ROOT, RECORDS
+from interceptor.backends.ebpf.layout import LAYOUT
 from tests.lab.ebpf import Lab
+from tests.lab.paths import Done, interceptor
 from tests.lab.plugin import PLUGIN, Network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.lab.netns import Namespace
 
 _RUN = "/run/interceptor"
 _OURS = f"""
@@ -46,8 +49,25 @@ class EbpfNode:
         own = {"settings": {"backend": "ebpf"}, **own}
         return Network(state, program=(*self.prefix, PLUGIN), **own)
 
+    def call(
+        self, *arguments: str, namespace: Namespace | None = None, prefix: tuple[str, ...] = ()
+    ) -> Done:
+        """Run the program there, by ``--netns`` in a namespace if one is given."""
+        return interceptor(*arguments, namespace=namespace, prefix=(*self.prefix, *prefix))
+
+    def done_well(self, *arguments: str, namespace: Namespace) -> Done:
+        """Run the program there and expect exit code 0."""
+        done = self.call(*arguments, namespace=namespace)
+        assert done.code == 0, done
+        return done
+
     @property
     def pins(self) -> Path:
+        """The set of this version, one of those there may be."""
+        return self.all_pins / str(LAYOUT)
+
+    @property
+    def all_pins(self) -> Path:
         return Path(self.root + PIN_ROOT)
 
     @property
@@ -59,7 +79,7 @@ class EbpfNode:
     @property
     def directory(self) -> Path:
         """Where the records are."""
-        return Path(self.root + DIRECTORY)
+        return Path(self.root + RECORDS)
 
     @property
     def records(self) -> list[int]:
@@ -69,7 +89,7 @@ class EbpfNode:
     @contextmanager
     def machine(self) -> Iterator[Lab]:
         """Open the programs and maps there from here."""
-        with Lab.at(str(self.pins)) as made:
+        with Lab.at(str(self.all_pins)) as made:
             yield made
 
 

@@ -13,13 +13,15 @@ print("MODULES", *sorted(sys.modules), file=sys.stderr)
 """
 
 
-def loaded_by(code: str, *, stdin: str = "", **environment: str) -> set[str]:
+def loaded_by(
+    code: str, *, stdin: str = "", prefix: tuple[str, ...] = (), **environment: str
+) -> set[str]:
     """Run lines that leave an exit code in ``code``, and give the modules that are loaded then.
 
     Without ``site``: what a host hooks into every Python is not the program's doing.
     """
     done = subprocess.run(
-        [sys.executable, "-S", "-c", _REPORT.format(code=code)],
+        [*prefix, sys.executable, "-S", "-c", _REPORT.format(code=code)],
         input=stdin,
         capture_output=True,
         text=True,

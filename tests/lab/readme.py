@@ -3,8 +3,9 @@
 Tables between ``<!-- begin: NAME -->`` and ``<!-- end -->`` are made from the program. Blocks of
 kind ``console`` are a session: each ``$`` line is run, in order, in one pod made for the purpose,
 and its output must be what stands there, where a line ``...`` stands for any number of lines.
-What differs from run to run (the namespace's path, the port that ``verify`` picks) is replaced by
-fixed text first.
+What differs from run to run (the namespace's path, times, the port that ``verify`` picks) is
+replaced by fixed text first. Programs at sockets are those of a node made for the purpose, and
+while ``trace`` runs an app, its client and its proxy connect.
 """
 
 from __future__ import annotations
@@ -15,18 +16,26 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
+from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 from interceptor.cli.exits import MEANINGS
 from interceptor.settings import SETTINGS
+from tests.lab.ebpf_node import EbpfNode, ebpf_node
 from tests.lab.paths import PROGRAM
-from tests.lab.pod import Pod, new_pod
+from tests.lab.pod import FAR, POD, PROXY_UID, Pod, new_pod
 from tests.lab.remembered import remember
+from tests.lab.traffic import connect, recorder
 
 _README = Path(__file__).parent.parent.parent / "README.md"
 _POD = "/run/netns/pod"
+_OTHER_POD = "/run/netns/orders"
 _NODE = "/host"
 _GAP = "..."
+_INSIDE = ("nft", "curl")
+"""Commands a session runs in the pod; others run outside, and are told of it."""
 
 
 def settings_table() -> str:
@@ -72,28 +81,77 @@ def new_node(root: Path, pod: Pod) -> None:
         remember(cache, f"/var/run/netns/cni-{name}", name, said)
 
 
-def run(line: str, pod: Pod, node: Path) -> list[str]:
+class Places(NamedTuple):
+    """What stands in sessions for what there is."""
+
+    pod: Pod
+    other: Pod
+    root: Path
+    sockets: EbpfNode
+
+    def real(self, line: str) -> list[str]:
+        """Give what to start for a line."""
+        known = {_POD: self.pod.pod.path, _OTHER_POD: self.other.pod.path, _NODE: str(self.root)}
+        words = [known.get(word, word) for word in line.split()]
+        if words[0] == "interceptor":
+            return [*self.sockets.prefix, PROGRAM, *words[1:]]
+        return words
+
+
+def run(line: str, places: Places) -> list[str]:
     """Run a line of a session in the pod's surroundings and give what it prints, made steady."""
-    argv = line.split()
+    argv = places.real(line)
     environment = {**os.environ, "COLUMNS": "99"}
-    where = pod.pod if argv[0] == "nft" else pod.outside
-    places = {_POD: pod.pod.path, _NODE: str(node)}
-    if argv[0] == "interceptor":
-        argv[0] = PROGRAM
+    where = places.pod.pod if argv[0] in _INSIDE else places.pod.outside
     with where:
-        done = subprocess.run(
-            [places.get(word, word) for word in argv],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=environment,
+        started = subprocess.Popen(
+            argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
         )
-    return steady(done.stdout + done.stderr, pod.pod.path)
+    begun = ""
+    if " trace " in line:
+        assert started.stderr
+        begun = started.stderr.readline()
+        _connect(places.other if _OTHER_POD in line else places.pod)
+    out, err = started.communicate()
+    return steady(begun + out + err, places)
 
 
-def steady(text: str, path: str) -> list[str]:
+_APP = """
+import os, socket, sys
+with open("/proc/self/comm", "w") as name:
+    name.write(sys.argv[1])
+os.setresgid(*[int(sys.argv[2])] * 3)
+os.setresuid(*[int(sys.argv[2])] * 3)
+kept = socket.create_connection((sys.argv[3], int(sys.argv[4])), 5)
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+_SENT = (("shop", 1000, "80"), ("shop", 1000, "443"), ("envoy", PROXY_UID, "443"))
+
+
+def _connect(pod: Pod) -> None:
+    """Connect in and out: a client, the app, and its proxy."""
+    with recorder(pod.pod, 15001, 15006), recorder(pod.outside, 443), ExitStack() as stack:
+        connect(pod.client, POD[4], 8080)
+        for name, uid, port in _SENT:
+            argv = [sys.executable, "-c", _APP, name, str(uid), FAR[4], port]
+            with pod.pod:
+                one = stack.enter_context(
+                    subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+                )
+            assert one.stdout
+            one.stdout.readline()
+        # Until then the kernel knows who has the sockets.
+        time.sleep(0.5)
+
+
+def steady(text: str, places: Places) -> list[str]:
     """Replace what is different each time."""
-    text = text.replace(path, _POD)
+    text = text.replace(places.pod.pod.path, _POD).replace(places.other.pod.path, _OTHER_POD)
+    text = re.sub(r"(?m)^\d\d:\d\d:\d\d\.\d{3}  ", "12:34:56.789  ", text)
+    text = re.sub(r"(?m)^(12:34:56\.789  .*?):[3456]\d{4} ->", r"\g<1>:40001 ->", text)
     text = re.sub(r"((?:outside|pod|localhost):)[234567]\d{4}\b", r"\g<1>40001", text)
     return text.splitlines()
 
@@ -126,10 +184,16 @@ def main() -> None:
     if not check:
         _README.write_text(current)
     faults = ["a made table is not as it would be made now"] if check and current != text else []
-    with new_pod() as pod, tempfile.TemporaryDirectory() as root:
+    with (
+        ebpf_node() as sockets,
+        new_pod() as pod,
+        new_pod() as other,
+        tempfile.TemporaryDirectory() as root,
+    ):
         new_node(Path(root), pod)
+        places = Places(pod, other, Path(root), sockets)
         for line, wanted in sessions(text):
-            found = run(line, pod, Path(root))
+            found = run(line, places)
             if not fits(wanted, found):
                 faults.append(f"$ {line}\nprints now:\n" + "\n".join(found))
     if faults:

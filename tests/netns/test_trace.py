@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,13 +16,13 @@ from tests.lab.paths import (
     IPTABLES_LEGACY,
     IPTABLES_NFT,
     NFTABLES,
-    PROGRAM,
     RulePath,
     done_well,
     dump,
     interceptor,
 )
 from tests.lab.pod import CLIENT, FAR, POD, POD_SIDE, PROXY_UID, Pod
+from tests.lab.tracer import Tracer
 from tests.lab.traffic import Recorder, connect
 from tests.lab.waiting import becomes
 
@@ -37,46 +37,6 @@ _TRACED = pytest.mark.parametrize("path", [NFTABLES, IPTABLES_NFT], ids=str)
 _APP, _KEPT, _OTHER = 8080, 22, 80
 _INBOUND = "inbound ports that are captured"
 _OUTBOUND = "destinations that are captured"
-
-
-class Tracer:
-    """A run of the program; made, it traces."""
-
-    def __init__(self, namespace: Namespace, *options: str, output: str = "json") -> None:
-        self._process = subprocess.Popen(
-            [PROGRAM, "trace", *options, "--output", output, "--netns", namespace.path],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
-        )
-        assert self._process.stderr
-        self.begun = self._process.stderr.readline()
-
-    def line(self) -> str:
-        assert self._process.stdout
-        return self._process.stdout.readline()
-
-    def next(self) -> dict[str, Any]:
-        """Give the next decision."""
-        return dict(json.loads(self.line()))
-
-    def send(self, number: int) -> None:
-        self._process.send_signal(number)
-
-    def end(self, number: int | None = signal.SIGTERM) -> tuple[int, str, str]:
-        """Have it end; give its exit code and what it said since."""
-        if number is not None:
-            self._process.send_signal(number)
-        out, err = self._process.communicate(timeout=30)
-        return self._process.returncode, out, err
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.communicate()
 
 
 @contextmanager
@@ -365,10 +325,10 @@ def test_the_process_is_named_while_it_has_its_socket(world: Pod) -> None:
 
 def test_a_reader_who_has_enough_ends_it(world: Pod) -> None:
     with Tracer(world.pod) as tracer:
-        assert tracer._process.stdout
-        tracer._process.stdout.close()
+        assert tracer.process.stdout
+        tracer.process.stdout.close()
         connect(world.client, POD[4], _APP)
-        assert tracer._process.wait(timeout=20) == 0
+        assert tracer.process.wait(timeout=20) == 0
     assert not tables(world.pod)
 
 

@@ -12,6 +12,7 @@ import pytest
 from interceptor.backends.ebpf.machine import Machine
 from interceptor.system.deadline import Deadline
 from tests.lab.ebpf import config_for
+from tests.lab.ebpf_node import ebpf_node
 from tests.lab.netns import namespaces
 from tests.lab.paths import EBPF, NFTABLES, done_well, interceptor
 from tests.lab.pod import new_pod
@@ -101,6 +102,19 @@ def test_what_somebody_changed_in_the_kernel_is_tried_too(pod: Pod) -> None:
     assert done.code == 126
     wrong = [c for c in done.json["connections"] if not c["ok"]]
     assert [(c["what"], c["seen"]) for c in wrong] == [("tcp app -> outside:4711", "direct")] * 2
+
+
+@pytest.mark.parametrize(
+    ("program", "ways"),
+    [("connect4", {"outbound", "local"}), ("getsockopt", {"outbound", "local"})],
+)
+def test_a_program_that_was_detached_is_missed(pod: Pod, program: str, ways: set[str]) -> None:
+    with ebpf_node() as node:
+        node.done_well("install", *EBPF.flags, "--ip-families", "ipv4", namespace=pod.pod)
+        (node.pins / "links" / program).unlink()
+        done = node.call("verify", "--output", "json", namespace=pod.pod)
+    assert done.code == 126
+    assert {c["way"] for c in done.json["connections"] if not c["ok"]} == ways
 
 
 def test_several_at_once_do_not_disturb_one_another(pod: Pod) -> None:

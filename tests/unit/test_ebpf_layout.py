@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from interceptor.backends.ebpf import layout
-from interceptor.backends.ebpf.reasons import REASONS, VERDICTS
+from interceptor.backends.ebpf.reasons import REASONS, VERDICTS, sentence
 from interceptor.errors import ConfigError, HostError
 from interceptor.facts import HostFacts, PodFacts
 from interceptor.layers import DEFAULTS, Layer, resolve
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _KEPT = Ports.of(22, 15008, 15020, 15021, 15090)
 _POD = PodFacts(Networks.parse("10.1.0.1,10.1.0.2,fd01::1,::1,::6"), "10.1.0.1", "fd01::1")
 _HEADER = Path(__file__).parents[2] / "rules" / "bpf" / "policy.h"
+_SHEET = _HEADER.parents[1] / "sidecar.toml"
 _REFUSED = {
     case
     for case, settings in CASES.items()
@@ -97,3 +98,15 @@ def test_numbers_are_those_of_the_programs() -> None:
     assert tuple(verdicts) == VERDICTS
     assert f"#define LAYOUT {layout.LAYOUT}\n" in _HEADER.read_text()
     assert f"#define LISTENER_SLOTS {layout.LISTENER_SLOTS}\n" in _HEADER.read_text()
+    assert f"#define TRACERS {layout.TRACERS}\n" in _HEADER.read_text()
+
+
+# What the sheet has no row for, or the kernel no two reasons for.
+_OWN_WORDS = {"kept-port", "not-included", "inbound-not-included", "no-listener", "unsettled"}
+
+
+@pytest.mark.parametrize("reason", REASONS[1:])
+def test_a_reason_is_said_in_the_words_of_the_sheet(reason: str) -> None:
+    whys = re.findall(r'why = "(.*?)"', _SHEET.read_text())
+    for protocol in ("tcp", "udp"):
+        assert (sentence(reason, protocol) in whys) == (reason not in _OWN_WORDS)

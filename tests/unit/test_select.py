@@ -11,6 +11,7 @@ from interceptor.config import BackendChoice, VariantChoice
 from interceptor.errors import HostError
 from interceptor.names import Family
 from interceptor.operations.select import (
+    EBPF,
     IPTABLES_LEGACY,
     IPTABLES_NFT,
     NFTABLES,
@@ -35,6 +36,7 @@ class Choice(NamedTuple):
     nft: Seen
     legacy: Seen
     chosen: str | None
+    ebpf: Seen = _EMPTY
 
 
 _CASES = [
@@ -71,12 +73,18 @@ _CASES = [
     Choice("only nft", "auto", "auto", _EMPTY, _MISSING, _MISSING, NFTABLES),
     Choice("iptables, rules in nft", "iptables", "auto", _EMPTY, _RULES, _EMPTY, IPTABLES_NFT),
     Choice("auto with a variant", "auto", "legacy", _MISSING, _EMPTY, _EMPTY, IPTABLES_LEGACY),
+    Choice("ours at sockets are kept", "auto", "auto", _EMPTY, _RULES, _RULES, EBPF, _OURS),
+    Choice("nobody asked for sockets", "auto", "auto", _MISSING, _MISSING, _MISSING, None),
+    Choice("rules again", "nftables", "auto", _EMPTY, _EMPTY, _EMPTY, NFTABLES, _OURS),
+    Choice("named sockets", "ebpf", "auto", _OURS, _OURS, _OURS, EBPF),
+    Choice("named sockets, missing", "ebpf", "auto", _OURS, _OURS, _OURS, None, _MISSING),
 ]
 
 
 @pytest.mark.parametrize("case", _CASES, ids=lambda case: case.what.replace(" ", "-"))
 def test_choice(case: Choice) -> None:
-    seen = {NFTABLES: case.nftables, IPTABLES_NFT: case.nft, IPTABLES_LEGACY: case.legacy}
+    rules = {NFTABLES: case.nftables, IPTABLES_NFT: case.nft, IPTABLES_LEGACY: case.legacy}
+    seen = {**rules, EBPF: case.ebpf}
     asked = BackendChoice(case.backend), VariantChoice(case.variant)
     if case.chosen is None:
         with pytest.raises(HostError, match="it is not there"):
@@ -100,6 +108,10 @@ def test_nobody_seen_is_not_nobody_there() -> None:
     with pytest.raises(HostError):
         holders(dict.fromkeys((NFTABLES, IPTABLES_NFT), _MISSING))
     assert holders({NFTABLES: _MISSING, IPTABLES_NFT: _OURS}) == [IPTABLES_NFT]
+    # That there are no programs says nothing of rules; that there are is an answer.
+    with pytest.raises(HostError):
+        holders({NFTABLES: _MISSING, EBPF: _EMPTY})
+    assert holders({NFTABLES: _MISSING, EBPF: _OURS}) == [EBPF]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.ebpf_node import ebpf_node
 from tests.lab.loaded import loaded_by
 from tests.lab.paths import IPTABLES_LEGACY, IPTABLES_NFT, NFTABLES, RulePath
 
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
 _HEAVY = {"pyroute2", "rich", "scapy", "iptc", "bcc", "yaml", "dataclasses", "json", "pathlib"}
 
 
-def modules_of(*argv: str) -> set[str]:
+def modules_of(*argv: str, prefix: tuple[str, ...] = ()) -> set[str]:
     """Run a command and give the modules it left loaded."""
-    return loaded_by(f"from interceptor.cli.main import run\ncode = run({list(argv)!r})")
+    code = f"from interceptor.cli.main import run\ncode = run({list(argv)!r})"
+    return loaded_by(code, prefix=prefix)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +40,10 @@ def test_pure_commands_import_little(argv: list[str], most: int) -> None:
 @pytest.mark.root
 @pytest.mark.parametrize("path", [NFTABLES, IPTABLES_NFT, IPTABLES_LEGACY], ids=str)
 def test_install_imports_only_its_backend(pod: Pod, path: RulePath) -> None:
-    loaded = modules_of("install", "--netns", pod.pod.path, *path.flags)
+    # Where programs are at somebody's sockets they are looked at too.
+    with ebpf_node() as node:
+        argv = ("install", "--netns", pod.pod.path, *path.flags)
+        loaded = modules_of(*argv, prefix=node.prefix)
     assert not loaded & _HEAVY
     assert "interceptor.backends.failures" not in loaded
     assert "interceptor.verify.run" not in loaded

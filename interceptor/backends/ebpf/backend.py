@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from interceptor.backends.drift import Finding, Kind
-from interceptor.backends.ebpf import PIN_ROOT
+from interceptor.backends.ebpf import PIN_ROOT, RECORDS, elders
 from interceptor.backends.ebpf.machine import Machine
-from interceptor.backends.ebpf.records import DIRECTORY, Records
+from interceptor.backends.ebpf.programs import Loader, programs
+from interceptor.backends.ebpf.records import Records
 from interceptor.dialect import OWN_TABLE, RECORD_CHAIN, RECORD_CHAINS
 from interceptor.model import Chain, Return, Rule, Ruleset, Table
 from interceptor.model.pod_config import PodConfig, SocketPolicy
 from interceptor.names import Family
 from interceptor.system import netns
+from interceptor.system.cookie import own_cookie
 from interceptor.system.libbpf import CGROUP_KINDS
-from interceptor.system.pod import cookie
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
 
 NAME = "ebpf"
 
+_INBOUND = "inbound"
+"""The program each pod has a copy of."""
+PROGRAMS = tuple(sorted((*CGROUP_KINDS, _INBOUND)))
+"""Those that decide about one pod."""
+
 
 class EbpfBackend:
     """One policy in the kernel's maps for one network namespace.
@@ -40,13 +46,17 @@ class EbpfBackend:
     Args:
         pin_root: where programs and maps are pinned.
         records: directory of the records.
+        loader: where programs come from, if any are loaded.
     """
 
     name = NAME
 
-    def __init__(self, pin_root: str = PIN_ROOT, records: str = DIRECTORY) -> None:
+    def __init__(
+        self, pin_root: str = PIN_ROOT, records: str = RECORDS, loader: Loader = "libbpf"
+    ) -> None:
         self._pin_root = pin_root
         self._records = Records(records)
+        self._loader = loader
 
     def families(self) -> frozenset[Family]:
         """Give both families: the programs are for both."""
@@ -56,13 +66,27 @@ class EbpfBackend:
         """Read what is enforced in the namespace this thread is in."""
         if not os.path.isdir(self._pin_root):
             return Ruleset()
-        with _here() as (_, number), Machine(deadline, self._pin_root) as machine:
-            held = machine.held().get(number)
-            if held is None:
+        number = own_cookie()
+        with Machine(deadline, self._pin_root) as machine:
+            held, lost = machine.held().get(number), machine.lost(number)
+            is_elders = elders.holds(self._pin_root, number)
+            if held is None and not (lost or is_elders):
                 return Ruleset()
-            whole = bool(held.inode) and machine.attached() == tuple(sorted(CGROUP_KINDS))
+            is_linked = machine.namespaces().get(number)
+            attached = {*machine.attached(), *([_INBOUND] if is_linked else [])}
+            digest = b"" if lost or held is None else machine.loaded()
+        missing = tuple(name for name in PROGRAMS if name not in attached)
         recorded = _as_tables(self._records.read(number))
-        return Ruleset(recorded, sockets=SocketPolicy(held.config, whole))
+        config = None if held is None else held.config
+        return Ruleset(recorded, sockets=SocketPolicy(config, missing, digest, lost, is_elders))
+
+    def decisions(self, deadline: Deadline) -> dict[str, int]:
+        """Give how often each reason decided in the namespace this thread is in."""
+        if not os.path.isdir(self._pin_root):
+            return {}
+        number = own_cookie()
+        with Machine(deadline, self._pin_root) as machine:
+            return machine.counts().get(number, {})
 
     def own(self, observed: Ruleset) -> Ruleset:
         """Give all of it: nobody else's is read."""
@@ -79,13 +103,21 @@ class EbpfBackend:
         return ()
 
     def plan(self, wanted: Wanted, observed: Ruleset) -> tuple[Step, ...]:
-        """Give one step, or none if all is as it should be."""
+        """Give one step, or none if all is as it should be, the programs too."""
         there, lines = observed.sockets, _lines(wanted.ruleset)
         meant = wanted.ruleset.sockets
-        if meant == there and lines == _lines(observed) and not wanted.anew:
-            return ()
         config = None if meant is None else meant.config
-        return (EbpfStep(self._pin_root, self._records, config, lines),)
+        if meant is not None and config is None:
+            # Undone is a change of what could not be read: nobody can put that back.
+            return ()
+        is_same = there == meant
+        if there is not None and meant is not None:
+            # What is undone had programs of its own, which need not be this loader's.
+            digest = meant.digest or programs(self._loader).digest()
+            is_same = there == SocketPolicy(config, digest=digest)
+        if is_same and lines == _lines(observed) and not wanted.anew:
+            return ()
+        return (EbpfStep(self._pin_root, self._records, self._loader, config, lines),)
 
     def findings(self, target: Ruleset, observed: Ruleset) -> tuple[Finding, ...]:
         """Give each field of the policy that differs."""
@@ -102,18 +134,35 @@ class EbpfStep(msgspec.Struct, frozen=True):
 
     pin_root: str
     records: Records
+    loader: Loader
     config: PodConfig | None
     lines: tuple[str, ...]
 
     def apply(self, deadline: Deadline) -> None:
         """Do it; what was enforced is enforced still if it fails."""
-        with _here() as (descriptor, number), Machine(deadline, self.pin_root) as machine:
+        with (
+            _here() as (descriptor, number),
+            Machine(deadline, self.pin_root, self.loader) as machine,
+        ):
             if self.config is None:
                 machine.disable(number)
-                machine.unload()
             else:
-                machine.enable(descriptor, self.config)
+                self._enable(machine, descriptor, self.config)
+            # Not before: there is no moment without a policy.
+            elders.let_go(self.pin_root, deadline, number)
+            if self.config is None:
+                machine.unload()
             self.records.write(number, self.lines)
+
+    @staticmethod
+    def _enable(machine: Machine, descriptor: int, config: PodConfig) -> None:
+        try:
+            machine.enable(descriptor, config)
+        except BaseException:
+            # What was loaded for this pod alone serves nobody.
+            if not machine.namespaces():
+                machine.unload()
+            raise
 
     def describe(self) -> dict[str, object]:
         """Say it: no tool is started."""
@@ -121,7 +170,8 @@ class EbpfStep(msgspec.Struct, frozen=True):
             return {"argv": [], "stdin": "# enforce nothing at this pod's sockets\n"}
         fields = msgspec.structs.asdict(self.config).items()
         said = "".join(f"#   {name} = {value}\n" for name, value in fields)
-        return {"argv": [], "stdin": f"# enforce at this pod's sockets:\n{said}"}
+        head = f"# enforce at this pod's sockets, by programs of {self.loader}:"
+        return {"argv": [], "stdin": f"{head}\n{said}"}
 
 
 @contextmanager
@@ -129,7 +179,7 @@ def _here() -> Iterator[tuple[int, int]]:
     """Open the namespace this thread is in, and give its cookie too."""
     descriptor = os.open(netns.CURRENT, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        yield descriptor, cookie(descriptor)
+        yield descriptor, own_cookie()
     finally:
         os.close(descriptor)
 
@@ -158,9 +208,22 @@ def _differences(meant: SocketPolicy | None, held: SocketPolicy | None) -> Itera
             kind = Kind.MISSING_POLICY if held is None else Kind.EXTRA_POLICY
             yield Finding(kind, "this pod's sockets")
         return
-    if not held.whole:
-        yield Finding(Kind.MISSING_PROGRAM, "this pod's sockets", "not all are attached")
+    if held.is_elders:
+        why = "enforced by another version's programs, until it is installed again"
+        yield Finding(Kind.CHANGED_POLICY, "this pod's sockets", why)
+        if held.config is None:
+            return
+    for name in held.missing:
+        yield Finding(Kind.MISSING_PROGRAM, name, "not attached")
+    for name in held.lost:
+        yield Finding(Kind.CHANGED_POLICY, name, "the map is not pinned, so none can be read")
+    if meant.config is None or held.config is None:
+        return
     for field in meant.config.__struct_fields__:
         wanted, there = getattr(meant.config, field), getattr(held.config, field)
         if wanted != there:
-            yield Finding(Kind.CHANGED_POLICY, field, f"{there}, not {wanted}")
+            yield Finding(Kind.CHANGED_POLICY, field, f"{_said(there)}, not {_said(wanted)}")
+
+
+def _said(value: object) -> str:
+    return str(value) or "none"

@@ -17,7 +17,7 @@ from interceptor.values import Ids, Mark, Marks, Network, Networks, Ports, Range
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-LAYOUT = 1
+LAYOUT = 2
 _IPV4, _IPV6, _INBOUND, _DNS = 1, 2, 4, 8
 
 _POLICY = struct.Struct(f"=QIHHHH5I16s16s{8 * MOST_MARKS}s")
@@ -33,6 +33,7 @@ POD_KEY = struct.Struct("=Q")
 POLICY_SIZE, FACT_KEY_SIZE, STATE_SIZE = _POLICY.size, _FACT_KEY.size, _STATE.size
 LISTENER_KEY_SIZE, COUNTERS_SIZE = _LISTENER_KEY.size, 8 * len(REASONS)
 LISTENER_SLOTS = 8
+TRACERS = 8
 
 _UID, _GID, _PORT, _NET4, _NET6 = range(5)
 _BITS = (32, 32, 16, 32, 128)

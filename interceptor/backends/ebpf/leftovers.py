@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from interceptor.backends.ebpf import PIN_ROOT
+from interceptor.backends.ebpf import PIN_ROOT, RECORDS, elders
 from interceptor.backends.ebpf.machine import Machine
-from interceptor.backends.ebpf.records import DIRECTORY, Records
+from interceptor.backends.ebpf.records import Records
 
 if TYPE_CHECKING:
     from interceptor.system.deadline import Deadline
@@ -20,7 +20,7 @@ def let_go(
     cookie: int = 0,
     *,
     pin_root: str = PIN_ROOT,
-    records: str = DIRECTORY,
+    records: str = RECORDS,
 ) -> tuple[int, ...]:
     """Enforce nothing for a pod any more, nor for namespaces that are no more.
 
@@ -44,7 +44,7 @@ def let_go(
     recorded = written.cookies()
     with Machine(deadline, pin_root) as machine:
         gone = (cookie,) if cookie and machine.disable(cookie) else ()
-        gone = (*gone, *machine.collect())
+        gone = (*gone, *machine.collect(), *elders.let_go(pin_root, deadline, cookie))
         if gone:
             machine.unload()
         enforced = machine.namespaces()

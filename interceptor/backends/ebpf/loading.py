@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from interceptor.backends.ebpf import PODS
 from interceptor.backends.ebpf.store import MAPS
 from interceptor.system import bpffs, libbpf
 from interceptor.system.libbpf import CGROUP_KINDS, SK_LOOKUP
@@ -23,12 +24,13 @@ def load(store: Store, programs: Programs) -> None:
         HostError: this machine cannot.
     """
     wanted = programs.digest()
+    # Refuses what another version made, before anything is added to it.
+    store.open()
     if store.attached() == sorted(CGROUP_KINDS) and store.names("maps") == sorted(MAPS):
-        store.open()
         store.sweep()
         if store.state().digest == wanted:
             return
-    for directory in ("maps", "links", "pods"):
+    for directory in ("maps", "links", PODS):
         os.makedirs(store.path(directory), mode=0o700, exist_ok=True)
     cgroup = bpffs.open_root_cgroup()
     try:
@@ -54,7 +56,7 @@ def link_pod(store: Store, programs: Programs, cookie: int, netns: int | None) -
         cookie: the pod's.
         netns: its open namespace; ``None`` to replace the copy it has.
     """
-    path = store.path("pods", str(cookie))
+    path = store.pod_pin(cookie)
     if netns is not None:
         if store.inode(cookie):
             return

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from interceptor.backends.ebpf import PIN_ROOT, layout, loading
-from interceptor.backends.ebpf.listeners import listening, take
+from interceptor.backends.ebpf.listeners import Listener, listening, take
 from interceptor.backends.ebpf.programs import Loader, programs
 from interceptor.backends.ebpf.store import MAPS, Store, possible_cpus
 from interceptor.system import bpffs
+from interceptor.system.cookie import cookie as cookie_of
 from interceptor.system.libbpf import NOEXIST
-from interceptor.system.pod import cookie as cookie_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from interceptor.backends.ebpf.tracing import Decision
+    from interceptor.backends.ebpf.tracing import Tracing
     from interceptor.model.pod_config import PodConfig
     from interceptor.system.deadline import Deadline
 
@@ -73,7 +73,7 @@ class Machine:
     ) -> None:
         self._deadline = deadline
         self._programs = programs(loader)
-        self._store = Store(pin_root)
+        self._store = Store(os.path.join(pin_root, str(layout.LAYOUT)))
 
     def __enter__(self) -> Self:
         return self
@@ -117,7 +117,11 @@ class Machine:
         if not self.is_loaded:
             return False
         with self._changing():
-            return self._is_whole() and self._disable(cookie)
+            if self._is_whole():
+                return self._disable(cookie)
+            # With maps missing it is the link and what is left that are to go.
+            self._store.open()
+            return self._store.forget(cookie)
 
     def collect(self) -> tuple[int, ...]:
         """Take away what is left of namespaces that are no more; give their cookies."""
@@ -138,12 +142,13 @@ class Machine:
             return True
         with self._changing():
             store = self._store
-            if self._is_whole():
-                pods = {*store.policies(), *store.linked()}
-                if pods and not even_if_used:
-                    return False
-                for cookie in pods:
-                    self._disable(cookie)
+            is_whole = self._is_whole()
+            # Where maps are missing, programs go on with what they hold.
+            pods = {*store.linked(), *(store.policies() if is_whole else ())}
+            if pods and not even_if_used:
+                return False
+            for cookie in pods if is_whole else ():
+                self._disable(cookie)
             store.remove()
         return True
 
@@ -153,22 +158,30 @@ class Machine:
             return {}
         with self._locked():
             store = self._store
+            store.open()
             if store.names("maps") != sorted(MAPS):
                 return {}
-            store.open()
             facts = store.map("facts").items()
             return {
                 cookie: Held(cookie, layout.raised(policy, facts), store.inode(cookie))
                 for cookie, policy in store.policies().items()
             }
 
+    def lost(self, cookie: int) -> tuple[str, ...]:
+        """Name the maps that are not pinned any more, although a pod is enrolled by its link.
+
+        Programs go on with what they hold, which nobody can read then.
+        """
+        lost = sorted({*MAPS} - {*self._store.names("maps")})
+        return tuple(lost) if cookie in self._store.linked() else ()
+
     def counts(self) -> dict[int, dict[str, int]]:
         """Give how often each reason decided, by cookie; see ``reasons``."""
         if not self.is_loaded:
             return {}
+        self._store.open()
         if self._store.names("maps") != sorted(MAPS):
             return {}
-        self._store.open()
         counted = self._store.map("counts")
         found = {}
         for key in counted.keys():  # noqa: SIM118 - it is no dict
@@ -180,6 +193,11 @@ class Machine:
         """Name the programs that are attached at the root of the cgroup tree."""
         return tuple(self._store.attached())
 
+    def loaded(self) -> bytes:
+        """Give the digest of the programs that are attached, see ``Programs.digest``."""
+        self._store.open()
+        return self._store.state().digest
+
     def namespaces(self) -> dict[int, int]:
         """Give the inode of each namespace by its cookie, 0 if it is gone; no lock needed."""
         store = self._store
@@ -187,13 +205,21 @@ class Machine:
         return {cookie: inode for cookie, inode in found.items() if inode is not None}
 
     @contextmanager
-    def traced(self, pod: int = 0) -> Iterator[Callable[[float], list[Decision]]]:
-        """Have decisions told as they are made, see ``tracing.traced``."""
-        from interceptor.backends.ebpf.tracing import traced
+    def traced(self, pod: int = 0) -> Iterator[Tracing]:
+        """Have decisions told as they are made, of one pod or of all.
 
-        self._store.open()
-        with traced(self._store, pod) as wait:
-            yield wait
+        Raises:
+            HostError: nothing is loaded, or too many are told already.
+        """
+        from interceptor.backends.ebpf.tracing import Tracing
+
+        with self._locked():
+            self._store.open()
+            tracing = Tracing(self._store, pod)
+        try:
+            yield tracing
+        finally:
+            tracing.close()
 
     # What follows needs the lock.
 
@@ -214,10 +240,15 @@ class Machine:
 
         Nothing can be enforced without them.
         """
+        # First of all: what another version made is nothing to take for a rest.
+        self._store.open()
         if self._store.names("maps") != sorted(MAPS):
             return False
-        self._store.open()
         self._store.sweep()
+        if self._store.names("tracers"):
+            from interceptor.backends.ebpf import tracing
+
+            tracing.sweep(self._store)
         return True
 
     def _enable(self, cookie: int, netns: int, config: PodConfig) -> int:
@@ -231,12 +262,18 @@ class Machine:
             store.map("facts").put_all(lowered.facts)
             nothing = bytes(layout.COUNTERS_SIZE * possible_cpus())
             store.map("counts").put(pod, nothing, NOEXIST)
+            # Without a policy it lets everything pass. So what begins with the policy begins for
+            # both directions at once, and the proxy that is there already gets what arrives.
+            loading.link_pod(store, self._programs, cookie, netns)
+            known = listening(netns, config.inbound_port) if before is None else None
+            unreachable = self._register(cookie, netns, known) if known else 0
             # From here on the new one decides, about whatever is asked next.
             pods.put(pod, lowered.policy)
-            unreachable = 0
             if before is None or layout.inbound_port_of(before) != config.inbound_port:
-                unreachable = self._register(cookie, netns, config.inbound_port)
-            loading.link_pod(store, self._programs, cookie, netns)
+                # What begins to listen from now on is named by the programs, or is in this list.
+                there = listening(netns, config.inbound_port)
+                if there != known:
+                    unreachable = self._register(cookie, netns, there)
         except BaseException:
             if before is None:
                 store.forget(cookie)
@@ -250,14 +287,12 @@ class Machine:
         store.note(changing=False)
         return unreachable
 
-    def _register(self, cookie: int, netns: int, port: int) -> int:
-        """Name the listeners that are there already; give how many could not be had."""
+    def _register(self, cookie: int, netns: int, wanted: list[Listener]) -> int:
+        """Name listeners that are there already; give how many could not be had."""
         listeners = self._store.map("listeners")
         slots = layout.listener_keys(cookie)
-        # What listened on another port is not the proxy any more. What begins to listen from now
-        # on is named by the programs, or it is in the list that follows, or both.
+        # What listened on another port is not the proxy any more.
         listeners.remove_all(slots)
-        wanted = listening(netns, port)
         taken = take(wanted, netns) if wanted else {}
         for one, descriptor in taken.items():
             for slot in slots:

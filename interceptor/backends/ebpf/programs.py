@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from interceptor.backends.ebpf import layout
 from interceptor.backends.ebpf.store import MAPS
+from interceptor.config import LoaderChoice
 from interceptor.errors import HostError
 from interceptor.system.libbpf import CGROUP_KINDS, SK_LOOKUP, Object
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from interceptor.backends.ebpf.store import Store
     from interceptor.system.bcc import Module
 
-Loader = Literal["libbpf", "bcc"]
+Loader = Literal["libbpf", "bcc"] | LoaderChoice
 
 _BUILT = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(__file__))), "_bpf")
 _PROGRAMS = os.path.join(_BUILT, "interceptor.bpf.o")
@@ -58,7 +59,7 @@ class Programs(Protocol):
 
 def programs(loader: Loader) -> Programs:
     """Give the programs of a loader."""
-    return Compiled() if loader == "bcc" else Built()
+    return Compiled() if loader == LoaderChoice.BCC else Built()
 
 
 class Built:

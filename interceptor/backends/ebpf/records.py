@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from interceptor.backends.ebpf import RECORDS, record_file
 from interceptor.files import read_file
 from interceptor.system import atomic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-DIRECTORY = "/run/interceptor/ebpf"
 _SUFFIX = ".json"
 _MOST_BYTES = 1 << 26
 
@@ -29,7 +29,7 @@ class Records:
         directory: made at the first write.
     """
 
-    def __init__(self, directory: str = DIRECTORY) -> None:
+    def __init__(self, directory: str = RECORDS) -> None:
         self._directory = directory
 
     def read(self, cookie: int) -> tuple[str, ...]:
@@ -57,4 +57,4 @@ class Records:
         return tuple(sorted(int(stem) for stem in stems if stem.isdecimal()))
 
     def _path(self, cookie: int) -> str:
-        return os.path.join(self._directory, f"{cookie}{_SUFFIX}")
+        return record_file(self._directory, cookie)

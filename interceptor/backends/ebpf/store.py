@@ -2,9 +2,12 @@
 
 ::
 
-    PIN_ROOT/maps/NAME       shared by all programs
-    PIN_ROOT/links/PROGRAM   one a hook, at the root of the cgroup tree
-    PIN_ROOT/pods/COOKIE     one a pod: which listener takes what arrives
+    PIN_ROOT/LAYOUT/maps/NAME       shared by all programs
+    PIN_ROOT/LAYOUT/links/PROGRAM   one a hook, at the root of the cgroup tree
+    PIN_ROOT/LAYOUT/pods/COOKIE     one a pod: which listener takes what arrives
+    PIN_ROOT/LAYOUT/tracers/NUMBER  an empty directory, locked by whoever has this place
+
+Another version's maps may be laid out otherwise: it has a set of its own, see ``elders``.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from contextlib import suppress
 
 import msgspec
 
-from interceptor.backends.ebpf import layout
+from interceptor.backends.ebpf import PODS, layout, pod_pin
 from interceptor.backends.ebpf.layout import State
 from interceptor.errors import HostError
 from interceptor.system import bpffs, libbpf
@@ -29,9 +32,11 @@ MAPS = {
     "listeners": (layout.LISTENER_KEY_SIZE, 8),
     "states": (4, layout.STATE_SIZE),
     "traces": (4, 16),
-    "events": (0, 0),
+    "rings": (4, 4),
+    "losses": (4, 8),
 }
 """Sizes of keys and values."""
+_OF_EACH_CPU = {"counts", "losses"}
 
 _STATE_KEY = bytes(4)
 _POSSIBLE = "/sys/devices/system/cpu/possible"
@@ -41,7 +46,7 @@ class Store:
     """One set of pins, whose maps are opened once.
 
     Args:
-        root: PIN_ROOT.
+        root: of this version's pins.
     """
 
     def __init__(self, root: str) -> None:
@@ -51,6 +56,10 @@ class Store:
     def path(self, *parts: str) -> str:
         """Give the path of a pin."""
         return os.path.join(self.root, *parts)
+
+    def pod_pin(self, cookie: int) -> str:
+        """Give the path of a pod's link."""
+        return pod_pin(self.root, cookie)
 
     def names(self, directory: str) -> list[str]:
         """Name what is pinned in one of the directories."""
@@ -69,7 +78,7 @@ class Store:
                 continue
             descriptor = libbpf.open_pin(self.path("maps", name))
             if descriptor is not None:
-                size = value * possible_cpus() if name == "counts" else value
+                size = value * possible_cpus() if name in _OF_EACH_CPU else value
                 self._open[name] = Map(descriptor, name, key, size)
         if "states" in self._open and self.state().layout not in (0, layout.LAYOUT):
             raise HostError(
@@ -113,15 +122,15 @@ class Store:
 
     def linked(self) -> list[int]:
         """Give the cookies of pods that have a link."""
-        return [int(name) for name in self.names("pods")]
+        return [int(name) for name in self.names(PODS)]
 
     def inode(self, cookie: int) -> int | None:
         """Give the inode of a linked namespace: 0 if it is no more, ``None`` without a link."""
-        return _target(self.path("pods", str(cookie)))
+        return target(self.pod_pin(cookie))
 
     def attached(self) -> list[str]:
         """Name the programs at the root of the cgroup tree: a link may be detached and pinned."""
-        return [name for name in self.names("links") if _target(self.path("links", name))]
+        return [name for name in self.names("links") if target(self.path("links", name))]
 
     def sweep(self) -> None:
         """Take away what somebody who died left half done."""
@@ -141,10 +150,13 @@ class Store:
     def forget(self, cookie: int) -> bool:
         """Take all of a pod away but its facts; false if there was nothing."""
         pod = layout.POD_KEY.pack(cookie)
-        had_policy = self.map("pods").remove(pod)
-        had_link = libbpf.detach(self.path("pods", str(cookie)))
-        self.map("counts").remove(pod)
-        self.map("listeners").remove_all(layout.listener_keys(cookie))
+        # Somebody may have removed pins of maps.
+        had_policy = "pods" in self._open and self.map("pods").remove(pod)
+        had_link = libbpf.detach(self.pod_pin(cookie))
+        if "counts" in self._open:
+            self.map("counts").remove(pod)
+        if "listeners" in self._open:
+            self.map("listeners").remove_all(layout.listener_keys(cookie))
         return had_policy or had_link
 
     def sweep_facts(self) -> None:
@@ -155,18 +167,21 @@ class Store:
 
     def remove(self) -> None:
         """Detach all programs and remove all pins."""
-        for directory in ("links", "pods"):
+        for directory in ("links", PODS):
             for name in self.names(directory):
                 libbpf.detach(self.path(directory, name))
         self.close()
         for name in self.names("maps"):
             os.unlink(self.path("maps", name))
-        for directory in ("links", "pods", "maps"):
+        for name in self.names("tracers"):
+            bpffs.remove_directory(self.path("tracers", name))
+        for directory in ("links", PODS, "maps", "tracers"):
             bpffs.remove_directory(self.path(directory))
         bpffs.remove_directory(self.root)
+        bpffs.remove_directory(os.path.dirname(self.root))
 
 
-def _target(path: str) -> int | None:
+def target(path: str) -> int | None:
     """Give what a pinned link is attached to: 0 if nothing, ``None`` without a link."""
     link = libbpf.open_pin(path)
     if link is None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.ebpf_node import ebpf_node
 from tests.lab.host import Host
 from tests.lab.loaded import loaded_by
 from tests.lab.plugin import PLUGIN, Network
@@ -32,9 +33,20 @@ _CODE = "import os\nfrom interceptor.cni import plugin\ncode, _ = plugin.run(os.
 
 
 def modules_of(network: Network, verb: str, netns: str, annotations: object = None) -> set[str]:
-    """Serve one call and give the modules it loaded."""
+    """Serve one call and give the modules it loaded.
+
+    On a node of its own: where programs are at somebody's sockets they are looked at too.
+    """
+    with ebpf_node() as node:
+        return _served(network, verb, netns, annotations, node.prefix)
+
+
+def _served(
+    network: Network, verb: str, netns: str, annotations: object, prefix: tuple[str, ...]
+) -> set[str]:
     return loaded_by(
         _CODE,
+        prefix=prefix,
         stdin=network.text(annotations),
         CNI_COMMAND=verb,
         CNI_CONTAINERID="c1",

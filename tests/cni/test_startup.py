@@ -58,8 +58,8 @@ def _served(
 
 def test_what_each_verb_imports(pod: Pod, tmp_path: Path) -> None:
     network = Network(tmp_path, settings={"backend": "nftables"})
-    # Two of ADD's are to know that nothing of this pod is at sockets: a path, and a cookie in it.
-    for verb, most in (("VERSION", 5), ("ADD", 121), ("CHECK", 93), ("DEL", 84), ("DEL", 17)):
+    # Of these, two are to know that nothing of this pod is at sockets: a path, and a cookie in it.
+    for verb, most in (("VERSION", 5), ("ADD", 121), ("CHECK", 94), ("DEL", 85), ("DEL", 17)):
         loaded = modules_of(network, verb, pod.pod.path)
         assert not loaded & _NEVER, verb
         assert not [name for name in loaded if name.startswith("interceptor.verify")]

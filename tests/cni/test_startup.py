@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.ebpf_node import ebpf_node
 from tests.lab.host import Host
 from tests.lab.loaded import loaded_by
 from tests.lab.plugin import PLUGIN, Network
@@ -32,9 +33,20 @@ _CODE = "import os\nfrom interceptor.cni import plugin\ncode, _ = plugin.run(os.
 
 
 def modules_of(network: Network, verb: str, netns: str, annotations: object = None) -> set[str]:
-    """Serve one call and give the modules it loaded."""
+    """Serve one call and give the modules it loaded.
+
+    On a node of its own: where programs are at somebody's sockets they are looked at too.
+    """
+    with ebpf_node() as node:
+        return _served(network, verb, netns, annotations, node.prefix)
+
+
+def _served(
+    network: Network, verb: str, netns: str, annotations: object, prefix: tuple[str, ...]
+) -> set[str]:
     return loaded_by(
         _CODE,
+        prefix=prefix,
         stdin=network.text(annotations),
         CNI_COMMAND=verb,
         CNI_CONTAINERID="c1",
@@ -46,8 +58,8 @@ def modules_of(network: Network, verb: str, netns: str, annotations: object = No
 
 def test_what_each_verb_imports(pod: Pod, tmp_path: Path) -> None:
     network = Network(tmp_path, settings={"backend": "nftables"})
-    # Two are to know that nothing of this pod is at sockets: a path, and a cookie in it.
-    for verb, most in (("VERSION", 5), ("ADD", 123), ("CHECK", 95), ("DEL", 86), ("DEL", 17)):
+    # Of these, two are to know that nothing of this pod is at sockets: a path, and a cookie in it.
+    for verb, most in (("VERSION", 5), ("ADD", 123), ("CHECK", 96), ("DEL", 87), ("DEL", 17)):
         loaded = modules_of(network, verb, pod.pod.path)
         assert not loaded & _NEVER, verb
         assert not [name for name in loaded if name.startswith("interceptor.verify")]

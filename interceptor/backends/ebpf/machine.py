@@ -1,27 +1,22 @@
 """The machine's programs and maps, and what they hold for each pod.
 
-Everything is found again by its pin, whoever made it. A change is made in such an order that what
-is there at any moment is an old policy, a new one, or none; whoever dies in the middle leaves a
-note, and the next one sweeps. Only one changes things at a time: the lock is that of the pins'
-directory.
+Everything is found again by its pin, whoever made it. Only one changes things at a time: the lock
+is that of the pins' directory.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from interceptor.backends.ebpf import PIN_ROOT, layout, loading
-from interceptor.backends.ebpf.listeners import Listener, listening, take
+from interceptor.backends.ebpf import PIN_ROOT, enabling, layout, loading
 from interceptor.backends.ebpf.programs import Loader, programs
-from interceptor.backends.ebpf.store import MAPS, Store, possible_cpus
+from interceptor.backends.ebpf.store import MAPS, Store
 from interceptor.system import bpffs
 from interceptor.system.cookie import cookie as cookie_of
-from interceptor.system.libbpf import NOEXIST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,9 +103,10 @@ class Machine:
         cookie = cookie_of(netns)
         with self._changing():
             loading.load(self._store, self._programs)
-            if self._is_enforced(cookie, config):
+            if enabling.is_enforced(self._store, cookie, config):
                 return Enabled(changed=False)
-            return Enabled(changed=True, unreachable=self._enable(cookie, netns, config))
+            unreachable = enabling.enable(self._store, self._programs, cookie, netns, config)
+            return Enabled(changed=True, unreachable=unreachable)
 
     def disable(self, cookie: int) -> bool:
         """Enforce nothing in a pod any more; false if nothing was."""
@@ -118,7 +114,7 @@ class Machine:
             return False
         with self._changing():
             if self._is_whole():
-                return self._disable(cookie)
+                return enabling.disable(self._store, cookie)
             # With maps missing it is the link and what is left that are to go.
             self._store.open()
             return self._store.forget(cookie)
@@ -133,7 +129,7 @@ class Machine:
                 return ()
             dead = tuple(cookie for cookie in store.linked() if store.inode(cookie) == 0)
             for cookie in dead:
-                self._disable(cookie)
+                enabling.disable(store, cookie)
             return dead
 
     def unload(self, *, even_if_used: bool = False) -> bool:
@@ -148,7 +144,7 @@ class Machine:
             if pods and not even_if_used:
                 return False
             for cookie in pods if is_whole else ():
-                self._disable(cookie)
+                enabling.disable(store, cookie)
             store.remove()
         return True
 
@@ -250,76 +246,3 @@ class Machine:
 
             tracing.sweep(self._store)
         return True
-
-    def _enable(self, cookie: int, netns: int, config: PodConfig) -> int:
-        store, pod = self._store, layout.POD_KEY.pack(cookie)
-        pods = store.map("pods")
-        before = pods.get(pod)
-        generation = store.state().last_generation + 1
-        store.note(last_generation=generation, changing=True)
-        lowered = layout.lower(config, generation)
-        try:
-            store.map("facts").put_all(lowered.facts)
-            nothing = bytes(layout.COUNTERS_SIZE * possible_cpus())
-            store.map("counts").put(pod, nothing, NOEXIST)
-            # Without a policy it lets everything pass. So what begins with the policy begins for
-            # both directions at once, and the proxy that is there already gets what arrives.
-            loading.link_pod(store, self._programs, cookie, netns)
-            known = listening(netns, config.inbound_port) if before is None else None
-            unreachable = self._register(cookie, netns, known) if known else 0
-            # From here on the new one decides, about whatever is asked next.
-            pods.put(pod, lowered.policy)
-            if before is None or layout.inbound_port_of(before) != config.inbound_port:
-                # What begins to listen from now on is named by the programs, or is in this list.
-                there = listening(netns, config.inbound_port)
-                if there != known:
-                    unreachable = self._register(cookie, netns, there)
-        except BaseException:
-            if before is None:
-                store.forget(cookie)
-            else:
-                pods.put(pod, before)
-            store.sweep_facts()
-            store.note(changing=False)
-            raise
-        if before is not None:
-            store.sweep_facts()
-        store.note(changing=False)
-        return unreachable
-
-    def _register(self, cookie: int, netns: int, wanted: list[Listener]) -> int:
-        """Name listeners that are there already; give how many could not be had."""
-        listeners = self._store.map("listeners")
-        slots = layout.listener_keys(cookie)
-        # What listened on another port is not the proxy any more.
-        listeners.remove_all(slots)
-        taken = take(wanted, netns) if wanted else {}
-        for one, descriptor in taken.items():
-            for slot in slots:
-                if layout.family_of(slot) == one.family and listeners.put(
-                    slot, descriptor.to_bytes(8, sys.byteorder), NOEXIST
-                ):
-                    break
-            os.close(descriptor)
-        return len(wanted) - len(taken)
-
-    def _disable(self, cookie: int) -> bool:
-        store = self._store
-        store.note(changing=True)
-        was_there = store.forget(cookie)
-        store.sweep_facts()
-        store.note(changing=False)
-        return was_there
-
-    def _is_enforced(self, cookie: int, config: PodConfig) -> bool:
-        store = self._store
-        policy = store.map("pods").get(layout.POD_KEY.pack(cookie))
-        if policy is None or not store.inode(cookie):
-            return False
-        generation = layout.generation_of(policy)
-        lowered = layout.lower(config, generation)
-        if lowered.policy != policy:
-            return False
-        facts = store.map("facts").items()
-        mine = {key: held for key, held in facts.items() if layout.owner_of(key) == generation}
-        return mine == lowered.facts

@@ -101,7 +101,7 @@ def test_text_in_nft(
     families = ("--ip-families", "dual")
     assert run(["render", "--sheet", "kuma", "--backend", "nftables", *families, *case.flags]) == 0
     text = capsys.readouterr().out
-    path = GOLDENS / "kuma" / f"{re.sub(r'\W+', '-', name)}.nft"
+    path = GOLDENS / "kuma" / (re.sub(r"\W+", "-", name) + ".nft")
     if request.config.getoption("--update-goldens"):
         path.write_text(text)
     assert text == path.read_text()

@@ -9,12 +9,12 @@ import subprocess
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import envoy
 
 from tests.lab.http import fetch
-from tests.lab.pod import PROXY_GID, PROXY_UID
+from tests.lab.pod import POD, POD_SIDE, PROXY_GID, PROXY_UID
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +34,9 @@ def binary() -> Path:
     """Give the executable the wheel brings; its own script starts a Python first."""
     return Path(str(envoy.__file__)).parent / "_bin" / "envoy"
 
+
+_WAYS = {"outbound": "outside", "inbound": "app"}
+"""Names of the listeners, and of the clusters that take connections on."""
 
 _MARK = 1337
 """What Envoy marks connections with that it makes in a client's name, see ``--tproxy-mark``."""
@@ -99,11 +102,51 @@ def _cluster(name: str, **more: Any) -> dict[str, Any]:
     }
 
 
-def configuration(*, transparent: bool = False) -> dict[str, Any]:
+class Proxy(NamedTuple):
+    """A mesh's: its ports, its ids, and whether it calls the app from 127.0.0.6."""
+
+    inbound: int = 15006
+    outbound: int = 15001
+    uid: int = PROXY_UID
+    gid: int = PROXY_GID
+    hands_over: bool = True
+    app_port: int = 0
+    """Where on 127.0.0.1 it reaches the app, whatever the address its client called."""
+
+
+ISTIO = Proxy()
+
+
+def _one_listener(port: int) -> dict[str, Any]:
+    """Take both ways at one port: what was going to the pod's own addresses is inbound."""
+    both, inbound = (_listener(name, port, to) for name, to in _WAYS.items())
+    pods = [
+        {"address_prefix": address, "prefix_len": 32 if version == 4 else 128}  # noqa: PLR2004 - of IP
+        for of in (POD, POD_SIDE)
+        for version, address in of.items()
+    ]
+    to_pod = {**inbound["filter_chains"][0], "filter_chain_match": {"prefix_ranges": pods}}
+    return {**both, "filter_chains": [to_pod, *both["filter_chains"]]}
+
+
+def _at_localhost(port: int) -> dict[str, Any]:
+    """Give the cluster of an app that is reached at 127.0.0.1."""
+    address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+    endpoint = {"lb_endpoints": [{"endpoint": {"address": address}}]}
+    return {
+        "name": "app",
+        "type": "STATIC",
+        "connect_timeout": "2s",
+        "load_assignment": {"cluster_name": "app", "endpoints": [endpoint]},
+    }
+
+
+def configuration(proxy: Proxy = ISTIO, *, transparent: bool = False) -> dict[str, Any]:
     """Give Envoy's bootstrap.
 
     A transparent one takes inbound connections by TPROXY, and is the client to the app.
     """
+    own_address = transparent or not proxy.hands_over
     handover = {
         "source_address": {"address": "127.0.0.6", "port_value": 0},
         "extra_source_addresses": [{"address": {"address": "::6", "port_value": 0}}],
@@ -113,13 +156,19 @@ def configuration(*, transparent: bool = False) -> dict[str, Any]:
             "address": {"socket_address": {"address": "127.0.0.1", "port_value": ADMIN_PORT}}
         },
         "static_resources": {
-            "listeners": [
-                _listener("outbound", 15001, "outside"),
-                _listener("inbound", 15006, "app", transparent=transparent),
+            "listeners": [_one_listener(proxy.inbound)]
+            if proxy.inbound == proxy.outbound
+            else [
+                _listener("outbound", proxy.outbound, "outside"),
+                _listener("inbound", proxy.inbound, "app", transparent=transparent),
             ],
             "clusters": [
                 _cluster("outside"),
-                _cluster("app", **({} if transparent else {"upstream_bind_config": handover})),
+                _at_localhost(proxy.app_port)
+                if proxy.app_port
+                else _cluster(
+                    "app", **({} if own_address else {"upstream_bind_config": handover})
+                ),
             ],
         },
     }
@@ -128,15 +177,17 @@ def configuration(*, transparent: bool = False) -> dict[str, Any]:
 class Envoy:
     """A running Envoy and what it has logged of connections that ended."""
 
-    def __init__(self, namespace: Namespace, log: Path, *, transparent: bool) -> None:
-        self._log = log
+    def __init__(
+        self, namespace: Namespace, log: Path, proxy: Proxy, *, transparent: bool
+    ) -> None:
+        self._log, self._proxy = log, proxy
         with log.open("wb") as output, binary().open("rb") as program, namespace:
             # By descriptor: the proxy's user may not reach a checkout below /root by its path.
             self.process = subprocess.Popen(
                 [
                     f"/proc/self/fd/{program.fileno()}",
                     "--config-yaml",
-                    json.dumps(configuration(transparent=transparent)),
+                    json.dumps(configuration(proxy, transparent=transparent)),
                     "--concurrency",
                     "1",
                     "--disable-hot-restart",
@@ -148,8 +199,8 @@ class Envoy:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 # To be transparent takes a capability, so it is root and known by its group.
-                user=0 if transparent else PROXY_UID,
-                group=PROXY_GID,
+                user=0 if transparent else proxy.uid,
+                group=proxy.gid,
                 extra_groups=[],
                 pass_fds=[program.fileno()],
             )
@@ -160,7 +211,7 @@ class Envoy:
         while time.monotonic() < end:
             if self.process.poll() is not None:
                 break
-            answer = fetch(namespace, "127.0.0.1", ADMIN_PORT, "/ready", uid=PROXY_UID)
+            answer = fetch(namespace, "127.0.0.1", ADMIN_PORT, "/ready", uid=self._proxy.uid)
             if "LIVE" in answer:
                 return
             time.sleep(0.05)
@@ -191,10 +242,10 @@ class Envoy:
 
 @contextmanager
 def running_envoy(
-    namespace: Namespace, directory: Path, *, transparent: bool = False
+    namespace: Namespace, directory: Path, proxy: Proxy = ISTIO, *, transparent: bool = False
 ) -> Iterator[Envoy]:
     """Have an Envoy for a while."""
-    started = Envoy(namespace, directory / "envoy.log", transparent=transparent)
+    started = Envoy(namespace, directory / "envoy.log", proxy, transparent=transparent)
     try:
         yield started
     finally:

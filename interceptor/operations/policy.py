@@ -46,10 +46,10 @@ def installed_policy(resolved: Resolved, sheet: Sheet, site: Site) -> Policy:
     if "sheet" in resolved.given and record is None:
         return Policy(resolved.config, sheet, f"the defaults of the sheet {sheet.name}")
     owned = [site.own(name) for name in holders if record is None]
-    for mesh, own in ((mesh, own) for own in owned for mesh in left_by(own)):
+    for mesh, left in ((mesh, own) for own in owned for mesh in left_by(own)):
         raise ConfigError(
             f"rules of {mesh.tool} are here, and nothing says what they were made from",
-            hint=f"say it: --sheet {sheet_left(mesh, own)} and its settings; "
+            hint=f"say it: --sheet {sheet_left(mesh, left)} and its settings; "
             "or install anew: it replaces them",
         )
     if record is None:

@@ -6,9 +6,13 @@ other. ``{localhost}`` and ``{handover}`` are the addresses of a family.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from interceptor.names import Family
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _ADDRESSES = {
     Family.IP: {"localhost": "127.0.0.1/32", "handover": "127.0.0.6/32"},
@@ -28,8 +32,8 @@ class Elder(NamedTuple):
     settings: dict[str, str]
     rules: str
     breaks: dict[str, int]
-    ip: dict[str, str] = {}
-    ip6: dict[str, str] = {}
+    ip: Mapping[str, str] = MappingProxyType({})
+    ip6: Mapping[str, str] = MappingProxyType({})
 
     def lines(self, family: Family) -> list[str]:
         """Give the rules of a family."""

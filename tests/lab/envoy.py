@@ -121,7 +121,7 @@ def _one_listener(port: int) -> dict[str, Any]:
     """Take both ways at one port: what was going to the pod's own addresses is inbound."""
     both, inbound = (_listener(name, port, to) for name, to in _WAYS.items())
     pods = [
-        {"address_prefix": address, "prefix_len": 32 if version == 4 else 128}  # noqa: PLR2004 - of IP
+        {"address_prefix": address, "prefix_len": 32 if version == 4 else 128}
         for of in (POD, POD_SIDE)
         for version, address in of.items()
     ]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from interceptor.names import Family
+from tests.lab.elders import ELDERS, GOLDENS
 from tests.lab.envoy import Proxy, running_envoy
 from tests.lab.http import web_server
 from tests.lab.left import LEFT
@@ -64,6 +66,30 @@ OLD = {
         "ISTIO_OUTPUT",
     ),
 }
+
+
+@pytest.mark.parametrize("variant", ["nft", "legacy"])
+@pytest.mark.parametrize("name", ELDERS)
+def test_the_tables_of_rules_are_as_iptables_prints_them(name: str, variant: str) -> None:
+    with namespaces("elder") as (namespace,):
+        for family, tool in ((Family.IP, "iptables"), (Family.IP6, "ip6tables")):
+            lines = ELDERS[name].lines(family)
+            own = dict.fromkeys(line.split()[1] for line in lines)
+            declared = [f":{one} -" for one in own if one not in ("PREROUTING", "OUTPUT")]
+            text = "\n".join(["*nat", *declared, *lines, "COMMIT", ""])
+            namespace.run(f"{tool}-{variant}-restore", stdin=text)
+            saved = namespace.run(f"{tool}-{variant}-save", "-t", "nat").splitlines()
+            for chain in own:
+                of_it = f"-A {chain} "
+                assert [line for line in saved if line.startswith(of_it)] == [
+                    line for line in lines if line.startswith(of_it)
+                ]
+
+
+@pytest.mark.parametrize("name", ELDERS)
+def test_nft_takes_its_golden(name: str) -> None:
+    with namespaces("elder") as (namespace,):
+        namespace.run("nft", "-f", "-", stdin=(GOLDENS / f"{name}.nft").read_text())
 
 
 @pytest.mark.parametrize("name", OLD)

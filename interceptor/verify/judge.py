@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from interceptor.analysis.packet import Direct, Dropped, Redirected, Transparent
+from interceptor.analysis.packet import Direct, Dropped, Redirected, Translated, Transparent
 from interceptor.verify.probe import Probe, Way
 from interceptor.verify.sockets import original_destination
 
@@ -91,6 +91,10 @@ def judge_taken(
 def _seen(probe: Probe, end: End, steered: type[Redirected | Transparent]) -> tuple[str, bool]:
     """Say where it ended, and whether that is as expected."""
     port = probe.packet.destination_port
+    if isinstance(probe.expected, Translated):
+        meant = probe.expected.address or probe.packet.destination, probe.expected.port or port
+        if end.at == meant:
+            return str(probe.expected), True
     if is_direct(probe, end):
         # In the pod, to be taken to the port that was asked for anyway changes nothing.
         same = end.in_pod and probe.expected in (Redirected(port), Transparent(port))

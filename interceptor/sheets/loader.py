@@ -115,7 +115,9 @@ def read(text: str, label: str) -> Sheet:
     for chain in sheet.nftables_chains:
         if not any(chain in named for named in chains.values()):
             place = sheet.place(f"nftables_chains.{chain}")
-            raise SheetError(f"{place}: [nftables_chains] names {chain!r}, which is no chain of it")
+            raise SheetError(
+                f"{place}: [nftables_chains] names {chain!r}, which is no chain of it"
+            )
     _check_lacks(sheet)
     return msgspec.structs.replace(sheet, chains=chains, options=options)
 

@@ -100,7 +100,7 @@ def _cluster(name: str, **more: Any) -> dict[str, Any]:
 
 
 class Proxy(NamedTuple):
-    """The ports a mesh's proxy listens on, its ids, and whether it calls the app from 127.0.0.6."""
+    """A mesh's: its ports, its ids, and whether it calls the app from 127.0.0.6."""
 
     inbound: int = 15006
     outbound: int = 15001

@@ -14,9 +14,10 @@ from interceptor.cli.exits import DONE, FOUND
 from interceptor.cli.options import flag_values
 from interceptor.cli.session import Session, command
 from interceptor.cli.subjects import look
-from interceptor.errors import InterceptorError, UsageError
+from interceptor.errors import InterceptorError, UsageError, did_you_mean
 from interceptor.names import FAMILY_NAMES
 from interceptor.settings import Scope
+from interceptor.sheets.loader import shipped
 from interceptor.sources import read_settings
 
 if TYPE_CHECKING:
@@ -27,8 +28,9 @@ def run(session: Session, before: str, after: str) -> int:
     """Say which traffic fares otherwise under B than under A.
 
     A and B are each one of: config (what this command's settings mean), config:FILE (the same with
-    a file of settings), sheet:NAME (the same in another dialect), live (what --netns holds now),
-    or the path of a dump, also as file:PATH; file:PATH,PATH is one of each family.
+    a file of settings), the name of a sheet (the same in another dialect; sheet:PATH for one of
+    your own), live (what --netns holds now), or the path of a dump, also as file:PATH;
+    file:PATH,PATH is one of each family.
 
     The answer holds for every packet there can be. Exit code 3 means that there is a difference.
     """
@@ -72,8 +74,8 @@ def _subject(session: Session, text: str) -> Subject:
         return look(session, is_live=False, files=()).subject
     if text == "live":
         return look(session, is_live=True, files=()).subject
-    if colon and kind == "sheet":
-        return look(_with({"sheet": rest}), is_live=False, files=()).subject
+    if text in shipped() or (colon and kind == "sheet"):
+        return look(_with({"sheet": rest or text}), is_live=False, files=()).subject
     if colon and kind == "config":
         return look(_with({}, rest), is_live=False, files=()).subject
     if colon and kind == "file":
@@ -82,7 +84,8 @@ def _subject(session: Session, text: str) -> Subject:
         return look(session, is_live=False, files=(text,)).subject
     raise UsageError(
         f"{text!r} is nothing to compare",
-        hint="give config, config:FILE, sheet:NAME, live, or the path of a dump",
+        hint=did_you_mean(text, shipped())
+        or "give config, config:FILE, a sheet's name, live, or the path of a dump",
     )
 
 

@@ -140,6 +140,12 @@ def test_a_proof_that_takes_too_long_is_ended(
     assert "error: proving: not done within 1 seconds" in capsys.readouterr().err
 
 
+def test_a_sheet_is_compared_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    by_name = asked(capsys, "diff", "osm", "sidecar")
+    assert by_name == asked(capsys, "diff", "sheet:osm", "sheet:sidecar")
+    assert by_name["changes"]
+
+
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
@@ -156,6 +162,7 @@ def test_a_proof_that_takes_too_long_is_ended(
         ("explain outbound --file /etc/hostname", "/etc/hostname: "),
         ("prove --property nonsense", "'nonsense' is not one of"),
         ("diff config nowhere", "'nowhere' is nothing to compare"),
+        ("diff istoi sidecar", "'istoi' is nothing to compare"),
         ("diff config sheet:none", "none"),
     ],
 )

@@ -141,8 +141,8 @@ def test_a_proof_that_takes_too_long_is_ended(
 
 
 def test_a_sheet_is_compared_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
-    by_name = asked(capsys, "diff", "osm", "sidecar")
-    assert by_name == asked(capsys, "diff", "sheet:osm", "sheet:sidecar")
+    by_name = asked(capsys, "diff", "osm", "sidecar", code=3)
+    assert by_name == asked(capsys, "diff", "sheet:osm", "sheet:sidecar", code=3)
     assert by_name["changes"]
 
 

@@ -1,8 +1,9 @@
-"""Keep the README true: ``make format`` makes its tables, ``make lint`` finds what drifted.
+"""Keep the README and the pages of docs/ true: ``make format`` makes tables, ``make lint`` looks.
 
 Tables between ``<!-- begin: NAME -->`` and ``<!-- end -->`` are made from the program. Blocks of
 kind ``console`` are a session: each ``$`` line is run, in order, in one pod made for the purpose,
-and its output must be what stands there, where a line ``...`` stands for any number of lines.
+and its output must be what stands there, where a line ``...`` stands for any number of lines. Each page
+has pods of its own. A block of kind ``toml NAME`` is a file its sessions may name.
 What differs from run to run (the namespace's path, times, the port that ``verify`` picks) is
 replaced by fixed text first. Programs at sockets are those of a node made for the purpose, and
 while ``trace`` runs an app, its client and its proxy connect.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -29,7 +31,8 @@ from tests.lab.pod import FAR, POD, PROXY_UID, Pod, new_pod
 from tests.lab.remembered import remember
 from tests.lab.traffic import connect, recorder
 
-_README = Path(__file__).parent.parent.parent / "README.md"
+_PROJECT = Path(__file__).parent.parent.parent
+_PAGES = ("README.md", "docs/own-sheet.md", "docs/migrating.md")
 _POD = "/run/netns/pod"
 _OTHER_POD = "/run/netns/orders"
 _NODE = "/host"
@@ -88,11 +91,14 @@ class Places(NamedTuple):
     other: Pod
     root: Path
     sockets: EbpfNode
+    files: frozenset[str] = frozenset()
+    """Below the root, by their names in sessions."""
 
     def real(self, line: str) -> list[str]:
         """Give what to start for a line."""
         known = {_POD: self.pod.pod.path, _OTHER_POD: self.other.pod.path, _NODE: str(self.root)}
-        words = [known.get(word, word) for word in line.split()]
+        known |= {name: str(self.root / name) for name in self.files}
+        words = [known.get(word, word) for word in shlex.split(line)]
         if words[0] == "interceptor":
             return [*self.sockets.prefix, PROGRAM, *words[1:]]
         return words
@@ -150,6 +156,8 @@ def _connect(pod: Pod) -> None:
 def steady(text: str, places: Places) -> list[str]:
     """Replace what is different each time."""
     text = text.replace(places.pod.pod.path, _POD).replace(places.other.pod.path, _OTHER_POD)
+    for name in places.files:
+        text = text.replace(str(places.root / name), name)
     text = re.sub(r"(?m)^\d\d:\d\d:\d\d\.\d{3}  ", "12:34:56.789  ", text)
     text = re.sub(r"(?m)^(12:34:56\.789  .*?):[3456]\d{4} ->", r"\g<1>:40001 ->", text)
     text = re.sub(r"((?:outside|pod|localhost):)[234567]\d{4}\b", r"\g<1>40001", text)
@@ -174,16 +182,19 @@ def sessions(text: str) -> list[tuple[str, list[str]]]:
     return steps
 
 
-def main() -> None:
-    """Check, or rewrite."""
-    if os.geteuid() != 0:
-        sys.exit("README.md: its sessions run in network namespaces, so checking it needs root")
-    text = _README.read_text()
+def files(text: str) -> dict[str, str]:
+    """Give the files a page has its readers write, by name."""
+    blocks = re.findall(r"^```toml (\S+)\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    return dict(blocks)
+
+
+def faults(page: Path, *, check: bool) -> list[str]:
+    """Check a page's sessions and, unless they are to be made anew, its tables."""
+    text = page.read_text()
     current = made(text)
-    check = "--check" in sys.argv[1:]
-    if not check:
-        _README.write_text(current)
-    faults = ["a made table is not as it would be made now"] if check and current != text else []
+    if not check and current != text:
+        page.write_text(current)
+    found = ["a made table is not as it would be made now"] if check and current != text else []
     with (
         ebpf_node() as sockets,
         new_pod() as pod,
@@ -191,13 +202,29 @@ def main() -> None:
         tempfile.TemporaryDirectory() as root,
     ):
         new_node(Path(root), pod)
-        places = Places(pod, other, Path(root), sockets)
+        for name, content in files(text).items():
+            (Path(root) / name).write_text(content)
+        places = Places(pod, other, Path(root), sockets, frozenset(files(text)))
         for line, wanted in sessions(text):
-            found = run(line, places)
-            if not fits(wanted, found):
-                faults.append(f"$ {line}\nprints now:\n" + "\n".join(found))
-    if faults:
-        sys.exit("README.md has drifted (make format mends tables):\n\n" + "\n\n".join(faults))
+            printed = run(line, places)
+            if not fits(wanted, printed):
+                found.append(f"$ {line}\nprints now:\n" + "\n".join(printed))
+    return found
+
+
+def main() -> None:
+    """Check, or rewrite."""
+    if os.geteuid() != 0:
+        sys.exit("README.md: its sessions run in network namespaces, so checking it needs root")
+    check = "--check" in sys.argv[1:]
+    wrong = {page: faults(_PROJECT / page, check=check) for page in _PAGES}
+    told = [
+        f"{page} has drifted (make format mends tables):\n\n" + "\n\n".join(found)
+        for page, found in wrong.items()
+        if found
+    ]
+    if told:
+        sys.exit("\n\n".join(told))
 
 
 if __name__ == "__main__":

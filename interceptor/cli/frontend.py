@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
+from interceptor.cli.exits import FAILED
 from interceptor.cli.session import Session
 from interceptor.config import BackendChoice
-from interceptor.errors import OutputError
+from interceptor.errors import InterceptorError, OutputError
 from interceptor.layers import DEFAULTS, Layer, resolve
 from interceptor.names import Family
 from interceptor.sheets import loader
@@ -18,12 +20,12 @@ from interceptor.sources import sheet_layer
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from interceptor.frontends.translation import Translation
+
 _RESTORE = {Family.IP: "iptables-restore", Family.IP6: "ip6tables-restore"}
 
 
-def session_of(
-    sheet_name: str, settings: Mapping[str, str], origins: Mapping[str, str]
-) -> Session:
+def session_of(name: str, settings: Mapping[str, str], origins: Mapping[str, str]) -> Session:
     """Start a session of a sheet: settings as text, and what errors call the place of each."""
     sheet = loader.load(name)
     layer = Layer(settings, lambda key: origins.get(key, key), given=True)
@@ -53,6 +55,16 @@ def install(session: Session, *, anew: bool = False) -> dict[str, Any]:
     }
 
 
+def stand_in(session: Session, translation: Translation, *, dry_run: bool) -> None:
+    """Do what a tool does with the rules of its mesh: install them, or print them."""
+    for note in translation.notes:
+        session.printer.talk(f"note: {note}")
+    if dry_run:
+        print_rules(session)
+        return
+    session.printer.json_or_nothing({"sheet": session.sheet.name, **install(session)})
+
+
 def tell(session: Session, lines: Sequence[str]) -> None:
     """Print lines for a person; who wants JSON gets one object at the end."""
     if not session.printer.is_json:
@@ -69,6 +81,7 @@ def print_rules(session: Session, also_to: str = "") -> None:
     Raises:
         OutputError: it cannot be.
     """
+    session.enter_namespace()
     texts, routing = _rules(session)
     lines: list[str] = []
     for tool, text in texts.items():
@@ -126,3 +139,17 @@ class FrontEndCommand(click.Command):
 def command(name: str, run: Callable[[Sequence[str]], int]) -> click.Command:
     """Make a command of a function that takes all words after its name."""
     return FrontEndCommand(name, callback=run, help=run.__doc__, add_help_option=False)
+
+
+def like_its_tool(run: Callable[[Sequence[str]], int]) -> Callable[[Sequence[str]], int]:
+    """Have a command fail with the one exit code that its tool knows, whatever the reason."""
+
+    @wraps(run)
+    def run_so(argv: Sequence[str]) -> int:
+        try:
+            return run(argv)
+        except InterceptorError as error:
+            error.exit_code = FAILED
+            raise
+
+    return run_so

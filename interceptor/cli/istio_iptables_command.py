@@ -10,8 +10,9 @@ import click
 from interceptor.cli.exits import DONE, UNVERIFIED
 from interceptor.cli.frontend import command as front_end
 from interceptor.cli.frontend import install, print_rules, session_of, tell
+from interceptor.cli.session import told_as
 from interceptor.config import OWN_NETNS, DnsCapture, FamilyChoice
-from interceptor.errors import ConfigError, InterceptorError
+from interceptor.errors import InterceptorError
 from interceptor.frontends import pflag
 from interceptor.frontends.istio.command_line import parse
 from interceptor.frontends.istio.options import TABLE
@@ -64,12 +65,8 @@ def run(argv: Sequence[str]) -> int:
     _enter(todo.network_namespace)
     translation = translate(given, _facts(given))
     session = session_of(SHEET, translation.settings, translation.origins)
-    try:
+    with told_as(session):
         return _run(session, translation.run)
-    except ConfigError as error:
-        if not error.key:
-            raise
-        raise error.at(session.resolved.origins[error.key]) from error
 
 
 def _run(session: Session, todo: Run) -> int:

@@ -1,4 +1,4 @@
-"""``interceptor linkerd-proxy-init``: the command line of Linkerd's proxy-init in front of ours."""
+"""``interceptor linkerd-proxy-init``: proxy-init's own command line in front of ours."""
 
 from __future__ import annotations
 

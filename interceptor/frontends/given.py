@@ -24,10 +24,14 @@ class Said(msgspec.Struct, frozen=True):
 
 
 class Given(msgspec.Struct, frozen=True):
-    """What counts, by key; of repeated options each text. Texts are put plainly."""
+    """What counts, by key; of repeated options each text. Texts are put plainly.
+
+    ``strength`` is a higher number for what a stronger source says.
+    """
 
     rows: Mapping[str, Option]
     counts: Mapping[str, tuple[Said, ...]]
+    strength: Mapping[str, int]
 
     def text(self, key: str) -> str:
         """Give a value as text; those of a repeated option are joined by commas."""
@@ -49,6 +53,10 @@ class Given(msgspec.Struct, frozen=True):
     def origin(self, key: str) -> str:
         """Name where a value is from, for a message; nothing if it is the default."""
         return ", ".join(dict.fromkeys(one.origin for one in self.counts.get(key, ())))
+
+    def is_stronger(self, key: str, other: str) -> bool:
+        """Whether a stronger source gives a value than another one, or only this one is given."""
+        return self.strength.get(key, -1) > self.strength.get(other, -1)
 
     def notes(self) -> Iterator[str]:
         """Tell a person what was given and has no effect."""
@@ -76,7 +84,8 @@ def lay(table: Table[Option], *sources: Iterable[Said]) -> Given:
         ConfigError: a text cannot be meant, or asks for what cannot be done here.
     """
     counts: dict[str, tuple[Said, ...]] = {}
-    for source in sources:
+    strength: dict[str, int] = {}
+    for rank, source in enumerate(sources):
         found: dict[str, tuple[Said, ...]] = {}
         for one in source:
             key = one.option.key
@@ -84,7 +93,8 @@ def lay(table: Table[Option], *sources: Iterable[Said]) -> Given:
             before = found.get(key, ()) if one.option.repeated else ()
             found[key] = (*before, read)
         counts |= found
-    return Given(table.rows, counts)
+        strength |= dict.fromkeys(found, rank)
+    return Given(table.rows, counts, strength)
 
 
 def by_flags(flags: Iterable[Flag[Option]]) -> list[Said]:

@@ -31,7 +31,7 @@ def _lines(row: Row, dashes: str) -> Iterator[str]:
     facts = []
     if row.default:
         facts.append(f"default: {row.default}")
-    if row.is_flag and row.environment:
+    if row.environment and row.environment != (row.key,):
         facts.append(f"env: {', '.join(row.environment)}")
     shown = f"[{'; '.join(facts)}]" if facts else ""
     line = f"{_INDENT}{row.help}  {shown}".rstrip()

@@ -151,11 +151,9 @@ def _variables(environment: Mapping[str, str]) -> Iterator[Said]:
 
 
 def _dns(given: Given) -> Worth:
-    """Decide which queries are captured: all if a flag says so, none if DNS is off by name."""
+    """Decide which queries are captured: of two sources that differ the stronger one says so."""
     all_key, key = "redirect-all-dns-traffic", "redirect-dns"
-    by_flag = given.origin(all_key).startswith("--")
-    off = bool(given.origin(key)) and not given.is_on(key)
-    if given.is_on(all_key) and (by_flag or not off):
+    if given.is_on(all_key) and (given.is_on(key) or given.is_stronger(all_key, key)):
         return Worth(DnsCapture.ALL, _origin(given, all_key))
     if given.is_on(key):
         return Worth(DnsCapture.RESOLV_CONF, _origin(given, key))

@@ -23,7 +23,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "istio-iptables"])
+_STAND_INS = {
+    "istio-iptables",
+    "linkerd-proxy-init",
+    "kuma-transparent-proxy",
+    "consul-redirect-traffic",
+}
+"""They take other tools' flags, and no settings."""
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in _STAND_INS])
 def test_every_command_has_help_and_the_settings_all_have(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -161,7 +161,7 @@ def test_a_config_takes_all_of_it() -> None:
         "tcp:3000-5000:106-108,udp:3000-5000:106-108,tcp:80:7",
         "vnet": "docker0:172.17.0.0/16,br+:fd00::/8",
         "skip_dns_conntrack_zone_split": "true",
-        "insert_outbound": "true",
+        "redirect_outbound_insert_instead_of_append": "true",
     }
     assert (config.capture_dns, config.drop_invalid) == ("all", True)
 
@@ -181,6 +181,11 @@ SAID = [
     ("--kuma-dp-user 77", "proxy_uid", "77"),
     ("--exclude-outbound-ports-for-uids 9 ", "exclude_outbound_uids", "9"),
     ("--exclude-outbound-ports-for-uids *:*:9-10", "exclude_outbound_uids", "9-10"),
+    (
+        "--redirect-inbound-insert-instead-of-append",
+        "options",
+        "redirect_inbound_insert_instead_of_append=true",
+    ),
     ("--netns /run/netns/x", "netns", "/run/netns/x"),
     ("--backend nftables", "backend", "nftables"),
 ]
@@ -317,7 +322,6 @@ REFUSED = [
     ("--disable-comments", {}, "--disable-comments: rules keep their comments"),
     ("--ebpf-enabled", {}, "--ebpf-enabled: Kuma has no eBPF any more"),
     ("--iptables-executables iptables:/x", {}, "--iptables-executables: programs are those of"),
-    ("--redirect-inbound-insert-instead-of-append", {}, "the inbound chain is not put before"),
     ("--kuma-dp-uid 5", {}, "--kuma-dp-uid: Kuma took this flag away"),
     ("", {"LOG_ENABLED": "true"}, "KUMA_TRANSPARENT_PROXY_LOG_ENABLED: no rule writes"),
     ("", {"STORE_FIREWALLED": "true"}, "there is no variable KUMA_TRANSPARENT_PROXY_STORE_FIREW"),

@@ -177,15 +177,13 @@ _RULES = in_files(
         key="redirect-inbound-insert-instead-of-append",
         path="redirect.inbound.insertRedirectInsteadOfAppend",
         kind="",
-        help="refused: the call is where the sheet has it",
-        lacks="the call of the inbound chain is not put before other rules",
-        instead="leave it out: install warns of rules that decide before ours",
+        help="the call of the inbound chain comes before what others have there",
     ),
     Option(
         key="redirect-outbound-insert-instead-of-append",
         path="redirect.outbound.insertRedirectInsteadOfAppend",
         kind="",
-        help="whether the call of the outbound chain stands before that for DNS over TCP",
+        help="that of the outbound chain does, and comes before the exception for DNS over TCP",
     ),
 )
 

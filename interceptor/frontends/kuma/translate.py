@@ -26,6 +26,13 @@ SHEET = "kuma"
 DEFAULT_UID, DEFAULT_USER = "5678", "kuma-dp"
 _DEFAULT = "default of kumactl"
 _FILES = ("config", "config-file")
+_OPTIONS = (
+    "vnet",
+    "skip-dns-conntrack-zone-split",
+    "redirect-inbound-insert-instead-of-append",
+    "redirect-outbound-insert-instead-of-append",
+)
+"""Flags the sheet has an option of the same name for."""
 _LISTS = ("redirect.outbound.excludePortsForUIDs", "redirect.vnet.networks")
 
 
@@ -111,9 +118,7 @@ def translate(given: Given, known: Mapping[str, int], *, has_default: bool) -> T
     records = [record for one in exclusions if not one.is_of_all_traffic for record in one.records]
     options = {
         "exclude_outbound_ports_for_uids": Worth(",".join(records), excluded.origin),
-        "vnet": _worth(given, "vnet"),
-        "skip_dns_conntrack_zone_split": _worth(given, "skip-dns-conntrack-zone-split"),
-        "insert_outbound": _worth(given, "redirect-outbound-insert-instead-of-append"),
+        **{key.replace("-", "_"): _worth(given, key) for key in _OPTIONS},
     }
     asked = {name: worth for name, worth in options.items() if worth.text not in ("", "false")}
     return Translation(settings=settings, options=asked, run=given.ours(), notes=(*given.notes(),))

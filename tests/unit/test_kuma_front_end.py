@@ -301,6 +301,15 @@ def test_waiting_and_trying_again_have_no_effect_and_say_so() -> None:
     assert translated("--wait 5 --verbose").notes == ()
 
 
+def test_excluded_ports_beside_included_ones_have_no_effect_and_say_so() -> None:
+    found = translated("--config a --exclude-inbound-ports 7", {"a": A})
+    assert found.notes == ()
+    included = {"a": "redirect: {inbound: {includePorts: [80]}}"}
+    assert translated("--config a --exclude-inbound-ports 7", included).notes == (
+        "--exclude-inbound-ports has no effect: Kuma excludes ports only where none are included",
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "records"),
     [

@@ -121,7 +121,19 @@ def translate(given: Given, known: Mapping[str, int], *, has_default: bool) -> T
         **{key.replace("-", "_"): _worth(given, key) for key in _OPTIONS},
     }
     asked = {name: worth for name, worth in options.items() if worth.text not in ("", "false")}
-    return Translation(settings=settings, options=asked, run=given.ours(), notes=(*given.notes(),))
+    notes = (*given.notes(), *_hidden(given))
+    return Translation(settings=settings, options=asked, run=given.ours(), notes=notes)
+
+
+def _hidden(given: Given) -> Iterator[str]:
+    """Tell of excluded ports that Kuma does not look at."""
+    for way in ("inbound", "outbound"):
+        excluded = f"exclude-{way}-ports"
+        if given.is_given(excluded) and given.is_given(f"redirect.{way}.includePorts"):
+            yield (
+                f"{given.origin(excluded)} has no effect: "
+                "Kuma excludes ports only where none are included"
+            )
 
 
 def _refuse_unknown(environment: Mapping[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import wraps
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -150,6 +151,15 @@ def like_its_tool(run: Callable[[Sequence[str]], int]) -> Callable[[Sequence[str
             return run(argv)
         except InterceptorError as error:
             error.exit_code = FAILED
+            if error.as_json is None and _asks_for_json(argv):
+                error.as_json = True
             raise
 
     return run_so
+
+
+def _asks_for_json(argv: Sequence[str]) -> bool:
+    """Whether words that may not all be readable ask for JSON, with however many dashes."""
+    words = [word.lstrip("-") for word in argv]
+    joined = {f"{word}={after}" for word, after in pairwise(words)} | set(words)
+    return not joined.isdisjoint({"output=json", "log-format=json"})

@@ -190,6 +190,9 @@ def test_a_mistake_is_two_lines_and_changes_nothing(clean: Pod, name: str) -> No
     done = tool.run(pod, "--no-such-flag")
     assert (done.code, done.stdout) == (1, "")
     assert "there is no flag" in done.stderr
+    as_json = tool.run(pod, "--output", "json", *tool.broken)
+    assert as_json.code == 1
+    assert as_json.json["error"].startswith(tool.broken[0].partition("=")[0])
     assert dump(pod) == held
 
 

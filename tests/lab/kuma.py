@@ -70,7 +70,8 @@ FAMILIES = {
 class Kuma(NamedTuple):
     """Our flags for a configuration, and the chains as Kuma fills them for it.
 
-    ``resolvers`` is what resolv.conf names; ``only_ip`` is that IPv6 gets no rules.
+    ``resolvers`` is what resolv.conf names; ``only_ip`` is that IPv6 gets no rules,
+    ``default_ip6`` that it gets those of the defaults.
     """
 
     flags: tuple[str, ...] = ()
@@ -83,11 +84,14 @@ class Kuma(NamedTuple):
     mangle: str = ""
     resolvers: tuple[str, ...] = ()
     only_ip: bool = False
+    default_ip6: bool = False
 
     def text(self, tool: str) -> str:
         """Give what Kuma feeds a family's tool."""
         if self.only_ip and tool == "ip6tables":
             return ""
+        if self.default_ip6 and tool == "ip6tables":
+            return Kuma().text(tool)
         chains = "".join(
             f"-N KUMA_MESH_{name}\n"
             for name in ("INBOUND", "OUTBOUND", "INBOUND_REDIRECT", "OUTBOUND_REDIRECT")
@@ -152,6 +156,24 @@ CASES = {
 -A OUTPUT -d {server} -p udp --dport 53 -j CT --zone 2
 """,
         resolvers=_SERVERS,
+    ),
+    "DNS of resolv.conf, one family": Kuma(
+        ("--capture-dns", "resolv-conf"),
+        output="""\
+-I OUTPUT 1 -p udp --dport 53 -m owner --uid-owner 5678 -j RETURN
+-A OUTPUT -p tcp --dport 53 -m owner ! --uid-owner 5678 -j RETURN
+-I OUTPUT 2 -d {server} -p udp --dport 53 -j REDIRECT --to-ports 15053
+-A OUTPUT -p tcp -j KUMA_MESH_OUTBOUND
+""",
+        outbound=OUTBOUND_WITH_DNS + TO_ALL,
+        raw="""\
+-A PREROUTING -s {server} -p udp --sport 53 -j CT --zone 1
+-A OUTPUT -p udp --dport 53 -m owner --uid-owner 5678 -j CT --zone 1
+-A OUTPUT -p udp --sport 15053 -m owner --uid-owner 5678 -j CT --zone 2
+-A OUTPUT -d {server} -p udp --dport 53 -j CT --zone 2
+""",
+        resolvers=_SERVERS[:1],
+        default_ip6=True,
     ),
     "DNS of a server in the pod": Kuma(
         ("--capture-dns", "resolv-conf", "--ip-families", "ipv4"),

@@ -17,8 +17,9 @@ from interceptor.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_DEEPEST = 4
-"""Levels that are read; settings have two, and the readers below are not for any depth."""
+_DEEPEST = 6
+"""Levels that are read; settings have two, Kuma's five; the readers below are not for any depth.
+"""
 
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 """What YAML's core schema takes for no value when it stands without quotes."""

@@ -153,7 +153,7 @@ def _file_layer(
 
     label = "stdin" if path == "-" else path
     extension = os.path.splitext(path)[1].lower()
-    document = documents.read(_read_text(path, label, longest_s), extension, label)
+    document = documents.read(read_text(path, label, longest_s), extension, label)
     return document_layer(document, label)
 
 
@@ -177,7 +177,13 @@ def document_layer(document: Document, label: str) -> Layer:
     return Layer(values, lambda key: f"{label}: {key}", given=True)
 
 
-def _read_text(path: str, label: str, longest_s: float) -> str:
+def read_text(path: str, label: str, longest_s: float) -> str:
+    """Read a file, or stdin for ``-``.
+
+    Raises:
+        ConfigError: it cannot be read.
+        DeadlineError: it is a pipe, and has no end within so many seconds.
+    """
     try:
         if path == "-":
             content = read_stream(sys.stdin, _MOST, longest_s)

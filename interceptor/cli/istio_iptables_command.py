@@ -6,15 +6,17 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from interceptor.cli.exits import DONE, UNVERIFIED
-from interceptor.cli.session import Session
-from interceptor.config import OWN_NETNS, BackendChoice, DnsCapture, FamilyChoice
-from interceptor.errors import ConfigError, InterceptorError, OutputError
-from interceptor.istio import pflag
-from interceptor.istio.command_line import parse
-from interceptor.istio.translate import (
+from interceptor.cli.frontend import command as front_end
+from interceptor.cli.frontend import install, print_rules, session_of, tell
+from interceptor.cli.session import told_as
+from interceptor.config import OWN_NETNS, DnsCapture, FamilyChoice
+from interceptor.errors import InterceptorError
+from interceptor.frontends import pflag
+from interceptor.frontends.istio.command_line import parse
+from interceptor.frontends.istio.options import TABLE
+from interceptor.frontends.istio.translate import (
     SHEET,
     Facts,
     dns_capture,
@@ -23,21 +25,18 @@ from interceptor.istio.translate import (
     run_settings,
     translate,
 )
-from interceptor.layers import DEFAULTS, Layer, resolve
 from interceptor.names import FAMILY_NAMES, Family
-from interceptor.sheets import loader
-from interceptor.sources import sheet_layer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
+    from interceptor.cli.session import Session
     from interceptor.config import Config
-    from interceptor.istio.command_line import Given
-    from interceptor.istio.translate import Run
+    from interceptor.frontends.istio.command_line import Given
+    from interceptor.frontends.istio.translate import Run
     from interceptor.verify.named import Identity
 
 
-_RESTORE = {Family.IP: "iptables-restore", Family.IP6: "ip6tables-restore"}
 _FAMILIES = {
     FamilyChoice.DUAL: Family.INET.members,
     FamilyChoice.IPV4: (Family.IP,),
@@ -53,74 +52,36 @@ class NotRedirectedError(InterceptorError):
 
 def run(argv: Sequence[str]) -> int:
     """Do what istio-iptables does with these flags and this process's environment."""
-    if pflag.wants_help(argv):
-        from interceptor.istio.help import help_text
+    if pflag.wants_help(argv, TABLE):
+        from interceptor.frontends.help import help_text
+        from interceptor.frontends.istio.help import HEAD
 
-        click.echo(help_text())
+        click.echo(help_text(HEAD, TABLE))
         return DONE
     given = parse(argv, os.environ)
     todo = run_of(given)
     if todo.cleanup_only:
-        return _clean_up(_session(run_settings(given), {}), todo)
+        return _clean_up(session_of(SHEET, run_settings(given), {}), todo)
     _enter(todo.network_namespace)
     translation = translate(given, _facts(given))
-    session = _session(translation.settings, translation.origins)
-    try:
+    session = session_of(SHEET, translation.settings, translation.origins)
+    with told_as(session):
         return _run(session, translation.run)
-    except ConfigError as error:
-        if not error.key:
-            raise
-        raise error.at(session.resolved.origins[error.key]) from error
-
-
-def _session(settings: Mapping[str, str], origins: Mapping[str, str]) -> Session:
-    sheet = loader.load(SHEET)
-    layer = Layer(settings, lambda key: origins.get(key, key), given=True)
-    return Session(resolve([DEFAULTS, sheet_layer(sheet), layer]), sheet)
 
 
 def _run(session: Session, todo: Run) -> int:
     for note in todo.notes:
         session.printer.talk(f"note: {note}")
     if todo.dry_run:
-        _print_rules(session, todo)
+        print_rules(session, todo.dry_run_file)
         return DONE
     facts: dict[str, Any] = {"sheet": SHEET, "changed": False}
     if not todo.skip_rule_apply:
-        facts |= _install(session, todo)
+        facts |= install(session, anew=todo.force_apply)
     if todo.run_validation:
         facts["redirected"] = _validate(session, todo)
     session.printer.json_or_nothing(facts)
     return DONE
-
-
-def _install(session: Session, todo: Run) -> dict[str, Any]:
-    """Put the rules in force and tell a person; give the facts."""
-    from interceptor.cli.summary import remarks, summary
-    from interceptor.operations.install import install
-
-    # Whoever takes its place does what it does, its faults included.
-    config = msgspec.structs.replace(session.config, unproven=True)
-    with session.site() as site:
-        done = install(config, session.sheet, site, session.deadline, anew=todo.force_apply)
-    for remark in remarks(done):
-        session.printer.talk(remark)
-    _tell(session, summary(config, session.place, done))
-    return {
-        "changed": done.changed,
-        "backend": done.backend,
-        "families": [str(family) for family in done.family.members],
-        "chains": done.chains,
-        "rules": done.rules,
-        "removed_from": list(done.removed_from),
-        "passed_over": list(done.passed_over),
-    }
-
-
-def _tell(session: Session, lines: Sequence[str]) -> None:
-    """Print lines for a person; who wants JSON gets one object at the end."""
-    if not session.printer.is_json:
-        session.printer.data({}, lines)
 
 
 def _clean_up(session: Session, todo: Run) -> int:
@@ -164,48 +125,6 @@ def _facts(given: Given) -> Facts:
     )
 
 
-def _print_rules(session: Session, todo: Run) -> None:
-    """Print the rules as text for the kernel's tools, and what is done beside them."""
-    texts, routing = _rules(session)
-    lines: list[str] = []
-    for tool, text in texts.items():
-        lines += [f"# {tool}", text.rstrip("\n")]
-    lines += [f"# {line}" for line in routing]
-    if todo.dry_run_file:
-        try:
-            with open(todo.dry_run_file, "w", encoding="utf-8") as file:
-                file.writelines(f"{line}\n" for line in lines)
-        except OSError as error:
-            raise OutputError(
-                f"DRY_RUN_FILE_PATH: {todo.dry_run_file} cannot be written: {error.strerror}",
-                hint="give the path of a file that can be, or leave it out",
-            ) from None
-    facts = {"dry_run": True, "sheet": SHEET, "texts": texts, "routing": list(routing)}
-    session.printer.data(facts, lines)
-
-
-def _rules(session: Session) -> tuple[dict[str, str], list[str]]:
-    """Give the text for each tool, and what else packets need."""
-    from interceptor.sheets.build import build, family_of
-    from interceptor.system import host
-
-    config, dialect = session.config, session.sheet.dialect
-    facts = host.observe(config)
-    ruleset = build(session.sheet, config, facts)
-    texts = {}
-    if config.backend is BackendChoice.NFTABLES:
-        from interceptor.render import nftables
-
-        texts["nft -f -"] = nftables.text(nftables.lower(ruleset, dialect))
-    else:
-        from interceptor.render import iptables
-
-        for family in family_of(config, facts).members:
-            lowered = iptables.lower(ruleset, family, verbatim=dialect.verbatim)
-            texts[_RESTORE[family]] = iptables.text(lowered)
-    return texts, [str(one) for one in ruleset.routing]
-
-
 def _validate(session: Session, todo: Run) -> list[str]:
     """Try whether connections are redirected, and give the families in which they are.
 
@@ -232,7 +151,7 @@ def _validate(session: Session, todo: Run) -> list[str]:
             "with CNI, the node may not be ready: delete the pod to have it made again",
         )
     names = " and ".join(FAMILY_NAMES[family] for family in families)
-    _tell(session, [f"connections are redirected, over {names}"])
+    tell(session, [f"connections are redirected, over {names}"])
     return [str(family) for family in families]
 
 
@@ -251,13 +170,4 @@ def _proxy(config: Config) -> Identity | None:
     return Identity("proxy", uid, gid)
 
 
-class _IstiosCommand(click.Command):
-    """A command whose words click does not look at."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Leave all to the callback."""
-        ctx.params = {"argv": tuple(args)}
-        return []
-
-
-command = _IstiosCommand("istio-iptables", callback=run, help=run.__doc__, add_help_option=False)
+command = front_end("istio-iptables", run)

@@ -35,6 +35,9 @@ COMMANDS = {
     "render": "Print the rules as text for a kernel tool.",
     "sheets": "List the dialects, or show the rows of one.",
     "istio-iptables": "Do what istio-iptables does, with its flags and environment.",
+    "linkerd-proxy-init": "Do what Linkerd's proxy-init does, with its flags.",
+    "kuma-transparent-proxy": "Do what kumactl's transparent-proxy does, with its flags.",
+    "consul-redirect-traffic": "Do what Consul's redirect-traffic does, with its flags.",
     "cni": "Keep the CNI plugin installed on a node.",
     "config": "Show every setting with its value and where it came from.",
 }

@@ -90,7 +90,7 @@ class Session:
 
 
 @contextmanager
-def _told_as(session: Session) -> Iterator[None]:
+def told_as(session: Session) -> Iterator[None]:
     """Have errors say where a setting stood, and be printed in the form of the answers."""
     try:
         yield
@@ -119,7 +119,7 @@ def command(
                 flags, arguments.get("config"), os.environ, frozenset(scopes)
             )
             session = Session(resolved, sheet)
-            with _told_as(session):
+            with told_as(session):
                 return function(session, **{key: arguments[key] for key in own})
 
         made = click.Command(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from interceptor.istio.gotext import parse_bool
+from interceptor.frontends.gotext import parse_bool
 
 _PROXY, _INIT = "istio-proxy", "istio-init"
 _PROXY_ID = 1337

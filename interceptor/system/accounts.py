@@ -21,6 +21,17 @@ def user_ids(names: Iterable[str]) -> dict[str, int]:
     return ids
 
 
+def has_user(uid: int) -> bool:
+    """Whether a user of this id is known here."""
+    import pwd
+
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True
+
+
 def group_ids(names: Iterable[str]) -> dict[str, int]:
     """Give the ids of those names that are groups here."""
     import grp

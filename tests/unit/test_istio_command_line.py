@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from interceptor.errors import ConfigError
-from interceptor.istio.command_line import parse
-from interceptor.istio.pflag import wants_help
+from interceptor.frontends.istio.command_line import parse
+from interceptor.frontends.istio.options import TABLE
+from interceptor.frontends.pflag import wants_help
 
 INJECTOR = (
     "-p 15001 -z 15006 -u 1337 -m REDIRECT -i * --istio-service-exclude-cidr= -b * "
@@ -270,4 +271,4 @@ def test_nothing_is_told_without_a_reason(words: str) -> None:
     ("words", "wanted"), [("-h", True), ("-b 80 --help", True), ("-nh", True), ("-b -h", False)]
 )
 def test_help_comes_before_any_value_is_read(words: str, wanted: bool) -> None:
-    assert wants_help(words.split()) is wanted
+    assert wants_help(words.split(), TABLE) is wanted

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from interceptor.istio.help import help_text
-from interceptor.istio.options import OPTIONS
+from interceptor.frontends.help import help_text
+from interceptor.frontends.istio.help import HEAD
+from interceptor.frontends.istio.options import OPTIONS, TABLE
 from interceptor.settings import SETTINGS
 
 if TYPE_CHECKING:
-    from interceptor.istio.option import Option
+    from interceptor.frontends.istio.option import Option
 
 ISTIO = """\
 envoy-port                         p -                               15001
@@ -74,7 +75,7 @@ def test_no_option_is_there_that_istio_has_not_but_ours() -> None:
 
 @pytest.mark.parametrize("option", OPTIONS.values(), ids=lambda option: option.key)
 def test_the_help_has_every_option(option: Option) -> None:
-    text = help_text()
+    text = help_text(HEAD, TABLE)
     for name in (option.key, option.help, option.default, *option.environment):
         assert name in text
     assert all(len(line) <= 99 for line in text.splitlines())

@@ -7,8 +7,8 @@ from ipaddress import ip_address
 import msgspec
 import pytest
 
-from interceptor.istio.command_line import parse
-from interceptor.istio.translate import Facts, Run, run_of, run_settings, translate
+from interceptor.frontends.istio.command_line import parse
+from interceptor.frontends.istio.translate import Facts, Run, run_of, run_settings, translate
 
 FACTS = Facts(addresses=(ip_address("10.1.0.1"),))
 NOTHING = Run(

@@ -7,8 +7,8 @@ from ipaddress import ip_address
 import pytest
 
 from interceptor.errors import ConfigError, HostError
-from interceptor.istio.command_line import parse
-from interceptor.istio.translate import Facts, dns_capture, named_accounts, translate
+from interceptor.frontends.istio.command_line import parse
+from interceptor.frontends.istio.translate import Facts, dns_capture, named_accounts, translate
 from interceptor.layers import DEFAULTS, Layer, resolve
 
 LO, LO6, LINK, LINK6 = "127.0.0.1", "::1", "169.254.1.1", "fe80::1"

@@ -20,7 +20,8 @@ _ORDER = [
     {"model"},
     {"record", "parse"},
     {"sheets", "render", "analysis"},
-    {"sources", "istio"},
+    {"sources"},
+    {"frontends"},
     {"system"},
     {"backends"},
     {"operations"},
@@ -85,6 +86,19 @@ def test_only_some_rooms_touch_linux(path: Path) -> None:
         assert not roots & _LINUX
     if room(path) in {"render", "analysis", "model", "parse"}:
         assert not roots & _PURE
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in _FILES if room(p) == "frontends"], ids=lambda p: str(p.relative_to(_ROOT))
+)
+def test_no_front_end_knows_another(path: Path) -> None:
+    """What they share knows none of them; each tool knows that, and itself."""
+    rest = path.relative_to(_ROOT / "frontends").parts
+    for name in imports(path):
+        if name.startswith("interceptor.frontends."):
+            target = name.split(".")[2]
+            is_tool = (_ROOT / "frontends" / target).is_dir()
+            assert not is_tool or target == rest[0], f"{path.name} must not import {name}"
 
 
 def test_one_place_starts_processes() -> None:

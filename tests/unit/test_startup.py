@@ -27,7 +27,14 @@ def modules_of(*argv: str, prefix: tuple[str, ...] = ()) -> set[str]:
 
 @pytest.mark.parametrize(
     ("argv", "most"),
-    [(["--version"], 20), (["render"], 55), (["config", "show"], 45)],
+    [
+        (["--version"], 20),
+        (["render"], 55),
+        (["config", "show"], 45),
+        (["linkerd-proxy-init", "--simulate", "-p", "1", "-o", "2", "-u", "3"], 75),
+        (["kuma-transparent-proxy", "--dry-run"], 75),
+        (["consul-redirect-traffic", "-dry-run", "-proxy-uid=1", "-proxy-inbound-port=2"], 75),
+    ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_pure_commands_import_little(argv: list[str], most: int) -> None:

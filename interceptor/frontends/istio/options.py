@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from interceptor.istio.option import Kind, Option
+from interceptor.frontends.istio.option import Kind, Option
+from interceptor.frontends.row import Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -268,19 +269,19 @@ _LOGGING = tuple(
     }.items()
 )
 
-HEADINGS = {
-    "What is intercepted": _RULES,
-    "What is done": _RUN,
-    "Not Istio's": _OURS,
-    "How Istio logs": _LOGGING,
-}
+TABLE = Table(
+    "istio-iptables",
+    {
+        "What is intercepted": _RULES,
+        "What is done": _RUN,
+        "Not Istio's": _OURS,
+        "How Istio logs": _LOGGING,
+    },
+)
 """All options under headings for a person."""
 
-OPTIONS: Mapping[str, Option] = {row.key: row for rows in HEADINGS.values() for row in rows}
+OPTIONS: Mapping[str, Option] = TABLE.rows
 """All options by key."""
-
-SHORT: Mapping[str, Option] = {row.short: row for row in OPTIONS.values() if row.short}
-"""Those with a flag of one letter, by it."""
 
 NEVER_READ = {
     "ENVOY_PORT": "--envoy-port",

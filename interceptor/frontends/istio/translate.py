@@ -12,14 +12,14 @@ import msgspec
 
 from interceptor.config import BackendChoice, DnsCapture, FamilyChoice, Mode, VariantChoice
 from interceptor.errors import ConfigError, HostError
-from interceptor.istio.options import OPTIONS
-from interceptor.istio.reading import TPROXY
+from interceptor.frontends.istio.options import OPTIONS
+from interceptor.frontends.istio.reading import TPROXY
 from interceptor.values import EVERYTHING, Accounts, Ports, split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from interceptor.istio.command_line import Given
+    from interceptor.frontends.istio.command_line import Given
 
 SHEET = "istio"
 _DEFAULT_UID = "1337"

@@ -10,15 +10,15 @@ from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
 from interceptor.errors import did_you_mean
-from interceptor.istio import gotext
-from interceptor.istio.option import Kind
+from interceptor.frontends import gotext
+from interceptor.frontends.istio.option import Kind
 from interceptor.settings.parsers import parse_mark, parse_port, parse_switch, parse_table
 from interceptor.values import EVERYTHING, Accounts, Interfaces, Ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from interceptor.istio.option import Option
+    from interceptor.frontends.istio.option import Option
 
 REDIRECT, TPROXY = "REDIRECT", "TPROXY"
 _MODES = (REDIRECT, TPROXY)

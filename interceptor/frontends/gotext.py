@@ -13,6 +13,7 @@ _TRUE = ("1", "t", "T", "TRUE", "true", "True")
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
 
 _MOST_UINT16 = 0xFFFF
+_MOST_INT64 = 2**63 - 1
 _UINT = re.compile(
     r"0[xX](_?[0-9a-fA-F])+|0[oO](_?[0-7])+|0[bB](_?[01])+|0(_?[0-7])*|[1-9](_?[0-9])*"
 )
@@ -50,6 +51,17 @@ def parse_uint16(text: str) -> tuple[int, bool]:
         raise ValueError(f"{text!r} is no number")
     number = int(text, 8) if _OLD_OCTAL.fullmatch(text) else int(text, 0)
     return min(number, _MOST_UINT16), number <= _MOST_UINT16
+
+
+def parse_int(text: str) -> int:
+    """Read what ``strconv.ParseInt`` takes with prefixes of other bases, of 64 bits."""
+    digits = text[1:] if text.startswith(("-", "+")) else text
+    if not _UINT.fullmatch(digits) or len(digits) > _MOST_DIGITS:
+        raise ValueError(f"{text!r} is no number")
+    number = int(digits, 8) if _OLD_OCTAL.fullmatch(digits) else int(digits, 0)
+    if number > _MOST_INT64:
+        raise ValueError(f"{text} is too large a number")
+    return -number if text.startswith("-") else number
 
 
 def parse_duration(text: str) -> float:

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from interceptor.errors import ConfigError
-from interceptor.istio import pflag
-from interceptor.istio.options import NEVER_READ, OPTIONS
-from interceptor.istio.reading import TPROXY, TYPED, read, read_leniently
+from interceptor.frontends import pflag
+from interceptor.frontends.istio.options import NEVER_READ, OPTIONS, TABLE
+from interceptor.frontends.istio.reading import TPROXY, TYPED, read, read_leniently
 from interceptor.values import EVERYTHING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from interceptor.istio.option import Option
+    from interceptor.frontends.istio.option import Option
 
 
 class Value(msgspec.Struct, frozen=True):
@@ -71,7 +71,7 @@ def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Given:
         ConfigError: a flag there is not, or a value that cannot be meant; it names where it
             stood.
     """
-    flags, arguments = pflag.parse(argv)
+    flags, arguments = pflag.parse(argv, TABLE)
     said = [
         *_from_environment(environment),
         *(_Said(flag.option, flag.text, flag.shown, by_flag=True) for flag in flags),
@@ -79,7 +79,7 @@ def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Given:
     counts = {one.option.key: one for one in said}
     lenient = "lenient" in counts and _read(counts["lenient"], lenient=False) == "true"
     if arguments and not lenient:
-        raise ConfigError(f"{arguments[0]!r} is no flag; Istio ignores it", hint=pflag.SEE_HELP)
+        raise ConfigError(f"{arguments[0]!r} is no flag; Istio ignores it", hint=TABLE.see_help)
     values = {key: Value(read(option, option.unset)) for key, option in OPTIONS.items()}
     unused = _unused({key: one.text for key, one in counts.items()})
     for one in counts.values() if lenient else said:

@@ -1,0 +1,1 @@
+"""The command line of kumactl install transparent-proxy: its options, files, and meaning."""

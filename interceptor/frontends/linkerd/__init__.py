@@ -1,0 +1,1 @@
+"""The command line of Linkerd's proxy-init: its options, and what they mean here."""

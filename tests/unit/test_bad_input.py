@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from interceptor.cli.main import run
+from interceptor.sheets.loader import shipped
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -241,7 +242,11 @@ _SOURCES = [
 ]
 
 _SHEETS = [
-    Bad("render --sheet sidcar", "there is no sheet 'sidcar'", "shipped are istio, sidecar"),
+    Bad(
+        "render --sheet sidcar",
+        "there is no sheet 'sidcar'",
+        f"shipped are {', '.join(shipped())}",
+    ),
     Bad("render --sheet /no/such.toml", "cannot be read: No such file"),
     Bad("render --sheet=", "a value is needed, not an empty one"),
     Bad("sheets nothing", "there is no sheet 'nothing'"),

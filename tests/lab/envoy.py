@@ -37,20 +37,26 @@ def binary() -> Path:
 
 _MARK = 1337
 """What Envoy marks connections with that it makes in a client's name, see ``--tproxy-mark``."""
+AMBIENT_MARK = 0x539
+"""What all connections of an ambient proxy are marked with."""
+_SO_MARK = {"level": 1, "name": 36, "state": "STATE_PREBIND"}
+"""SOL_SOCKET and SO_MARK of asm-generic/socket.h."""
 
 
-def _in_the_clients_name() -> dict[str, Any]:
+def _in_the_clients_name(mark: int) -> dict[str, Any]:
     """Go on to the app from the address the client has."""
     return {
         "name": "envoy.filters.listener.original_src",
         "typed_config": {
             "@type": f"{_TYPES}.filters.listener.original_src.v3.OriginalSrc",
-            "mark": _MARK,
+            "mark": mark,
         },
     }
 
 
-def _listener(name: str, port: int, cluster: str, *, transparent: bool = False) -> dict[str, Any]:
+def _listener(
+    name: str, port: int, cluster: str, *, transparent: bool = False, mark: int = 0
+) -> dict[str, Any]:
     log = {
         "name": "envoy.access_loggers.stdout",
         "typed_config": {
@@ -69,7 +75,7 @@ def _listener(name: str, port: int, cluster: str, *, transparent: bool = False) 
                     "@type": f"{_TYPES}.filters.listener.original_dst.v3.OriginalDst"
                 },
             },
-            *([_in_the_clients_name()] if transparent else []),
+            *([_in_the_clients_name(mark)] if mark else []),
         ],
         "filter_chains": [
             {
@@ -99,15 +105,19 @@ def _cluster(name: str, **more: Any) -> dict[str, Any]:
     }
 
 
-def configuration(*, transparent: bool = False) -> dict[str, Any]:
+def configuration(*, transparent: bool = False, ambient: bool = False) -> dict[str, Any]:
     """Give Envoy's bootstrap.
 
-    A transparent one takes inbound connections by TPROXY, and is the client to the app.
+    A transparent one takes inbound connections by TPROXY, and is the client to the app. An ambient
+    one is that too, takes them by redirect, and marks all it sends.
     """
     handover = {
         "source_address": {"address": "127.0.0.6", "port_value": 0},
         "extra_source_addresses": [{"address": {"address": "::6", "port_value": 0}}],
     }
+    marked = {"socket_options": [{**_SO_MARK, "int_value": AMBIENT_MARK}]}
+    mark = AMBIENT_MARK if ambient else _MARK if transparent else 0
+    outside = {"upstream_bind_config": marked} if ambient else {}
     return {
         "admin": {
             "address": {"socket_address": {"address": "127.0.0.1", "port_value": ADMIN_PORT}}
@@ -115,11 +125,11 @@ def configuration(*, transparent: bool = False) -> dict[str, Any]:
         "static_resources": {
             "listeners": [
                 _listener("outbound", 15001, "outside"),
-                _listener("inbound", 15006, "app", transparent=transparent),
+                _listener("inbound", 15006, "app", transparent=transparent, mark=mark),
             ],
             "clusters": [
-                _cluster("outside"),
-                _cluster("app", **({} if transparent else {"upstream_bind_config": handover})),
+                _cluster("outside", **outside),
+                _cluster("app", **({} if mark else {"upstream_bind_config": handover})),
             ],
         },
     }
@@ -128,7 +138,9 @@ def configuration(*, transparent: bool = False) -> dict[str, Any]:
 class Envoy:
     """A running Envoy and what it has logged of connections that ended."""
 
-    def __init__(self, namespace: Namespace, log: Path, *, transparent: bool) -> None:
+    def __init__(
+        self, namespace: Namespace, log: Path, *, transparent: bool, ambient: bool
+    ) -> None:
         self._log = log
         with log.open("wb") as output, binary().open("rb") as program, namespace:
             # By descriptor: the proxy's user may not reach a checkout below /root by its path.
@@ -136,7 +148,7 @@ class Envoy:
                 [
                     f"/proc/self/fd/{program.fileno()}",
                     "--config-yaml",
-                    json.dumps(configuration(transparent=transparent)),
+                    json.dumps(configuration(transparent=transparent, ambient=ambient)),
                     "--concurrency",
                     "1",
                     "--disable-hot-restart",
@@ -147,8 +159,9 @@ class Envoy:
                 ],
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                # To be transparent takes a capability, so it is root and known by its group.
-                user=0 if transparent else PROXY_UID,
+                # To be transparent takes a capability, so it is root and known by its group, or
+                # by its mark.
+                user=0 if transparent or ambient else PROXY_UID,
                 group=PROXY_GID,
                 extra_groups=[],
                 pass_fds=[program.fileno()],
@@ -191,10 +204,11 @@ class Envoy:
 
 @contextmanager
 def running_envoy(
-    namespace: Namespace, directory: Path, *, transparent: bool = False
+    namespace: Namespace, directory: Path, *, transparent: bool = False, ambient: bool = False
 ) -> Iterator[Envoy]:
     """Have an Envoy for a while."""
-    started = Envoy(namespace, directory / "envoy.log", transparent=transparent)
+    log = directory / "envoy.log"
+    started = Envoy(namespace, log, transparent=transparent, ambient=ambient)
     try:
         yield started
     finally:

@@ -107,6 +107,17 @@ def test_answers_find_their_way_by_the_connections_mark(mesh: Mesh, lost: str) -
     assert (found.code, found.stdout.count("missing-ip-rule")) == (3, 2)
 
 
+def test_where_lo_has_no_ipv6_there_are_no_routes_of_it(mesh: Mesh) -> None:
+    mesh.pod.pod.sysctl("ipv6/conf/lo/disable_ipv6", "1")
+    before = dump(mesh.pod.pod)
+    mesh.install("--ip-families", "dual")
+    assert "fwmark" not in mesh.pod.pod.run("ip", "-6", "rule")
+    assert mesh.ask("client", POD[4], APP)[0] == f"pod {CLIENT[4]}"
+    assert done_well("status", namespace=mesh.pod.pod).stdout.startswith("in-sync")
+    done_well("uninstall", namespace=mesh.pod.pod)
+    assert by_chain(dump(mesh.pod.pod)) == by_chain(before)
+
+
 def test_what_goes_out_goes_by_the_proxy(mesh: Mesh) -> None:
     mesh.install()
     for v in (4, 6):

@@ -123,7 +123,7 @@ def _number(value: bytes | None, otherwise: int = 0) -> int:
 
 
 def lo_takes(family: Family) -> bool:
-    """Whether ``lo`` can have addresses and routes; with IPv6 off there nobody needs them either."""
+    """Whether ``lo`` can have addresses and routes; with IPv6 off there nobody needs any."""
     if family is Family.IP:
         return True
     try:

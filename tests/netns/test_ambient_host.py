@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab.netns import Namespace, cable, namespaces
-from tests.lab.paths import NFTABLES, RulePath, by_chain, done_well, dump, interceptor
+from tests.lab.paths import (
+    IPTABLES_LEGACY,
+    IPTABLES_NFT,
+    NFTABLES,
+    RulePath,
+    by_chain,
+    done_well,
+    dump,
+    interceptor,
+)
 from tests.lab.traffic import Recorder, connect, endpoint
 from tests.lab.ztunnel import Passed, Ztunnel
 
@@ -104,6 +113,19 @@ def test_the_address_and_the_pods_are_chosen(node: Node, rule_path: RulePath) ->
     for to in (POD[4], OTHER_POD[4]):
         assert node.ask(node.node, to) == ("169.254.9.9", [])
     assert node.ask(node.node, POD[6])[0] == NODE[6]
+
+
+@pytest.mark.parametrize("rule_path", [IPTABLES_NFT, IPTABLES_LEGACY], ids=str)
+def test_who_masquerades_first_hides_the_node(node: Node, rule_path: RulePath) -> None:
+    """Istio's call would stand first; ours stands behind what is there."""
+    tool = "iptables-legacy" if rule_path is IPTABLES_LEGACY else "iptables-nft"
+    rule = ("POSTROUTING", "-o", "eth0", "-j", "MASQUERADE")
+    node.node.run(tool, "-t", "nat", "-A", *rule)
+    done_well("install", *PROBED, *rule_path.flags, namespace=node.node)
+    assert node.ask(node.node, POD[4])[0] == NODE[4]
+    assert node.ask(node.node, POD[6]) == (PROBE[6], [])
+    node.node.run(tool, "-t", "nat", "-D", *rule)
+    assert node.ask(node.node, POD[4]) == (PROBE[4], [])
 
 
 def test_the_command_line_knows_it(node: Node, rule_path: RulePath) -> None:

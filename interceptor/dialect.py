@@ -99,7 +99,10 @@ ISTIO = Mesh(
     tool="istio-iptables",
     sheets=("istio", "istio-1.5", "istio-0.1", "ambient", "ambient-host"),
     chains=("ISTIO_",),
-    nft_tables=("istio-proxy-raw", "istio-proxy-mangle", "istio-proxy-nat"),
+    nft_tables=(
+        *("istio-proxy-raw", "istio-proxy-mangle", "istio-proxy-nat"),
+        *("istio-ambient-raw", "istio-ambient-mangle", "istio-ambient-nat"),
+    ),
     leaves_address=True,
 )
 OSM = Mesh(name="osm", tool="osm-init", sheets=("osm",), chains=("OSM_PROXY_",))

@@ -46,11 +46,13 @@ class Intent(msgspec.Struct, frozen=True):
         config: the settings, account names resolved.
         resolvers: where DNS queries go that are captured.
         kept_ports: inbound ports the dialect never touches.
+        kept_networks: whose TCP connections, in or out, it never touches.
     """
 
     config: Config
     resolvers: Networks = Networks()
     kept_ports: Ports = Ports()
+    kept_networks: Networks = Networks()
 
     def sets(self) -> dict[str, model.Match]:
         """Give what its cases are made of, by name."""
@@ -81,6 +83,8 @@ class Intent(msgspec.Struct, frozen=True):
             "dns": model.DestinationPort(dns),
             "resolvers": model.Destination(self.resolvers),
             "kept": model.DestinationPort(self.kept_ports),
+            "kept sources": model.Source(self.kept_networks),
+            "kept destinations": model.Destination(self.kept_networks),
             "excluded sources": model.Source(config.exclude_inbound_cidrs),
             "excluded in": model.DestinationPort(config.exclude_inbound_ports),
             "included in": model.DestinationPort(config.include_inbound_ports),
@@ -166,6 +170,7 @@ class Wanted:
         others = self._not("included gid")
         why = "groups you did not include"
         cases.append(Case(others, Direct(), why, Property.EXCEPTIONS_HOLD))
+        cases.append(self._kept_network("kept destinations"))
         cases += self._excluded_outbound()
         if config.capture_dns is not DnsCapture.OFF:
             queries = both(self.any_of("tcp", "udp"), self._all("dns", "resolvers"))
@@ -182,6 +187,10 @@ class Wanted:
 
     def _direct(self, name: str, why: str) -> Case:
         return Case(self._sets[name], Direct(), why, Property.EXCEPTIONS_HOLD)
+
+    def _kept_network(self, name: str) -> Case:
+        why = "addresses whose connections are kept for others"
+        return Case(self._all("tcp", name), Direct(), why, Property.EXCEPTIONS_HOLD)
 
     def _excluded_outbound(self) -> Iterable[Case]:
         ports = self._all("tcp", "excluded out")
@@ -215,7 +224,7 @@ class Wanted:
         sources = kept._replace(
             where=self._all("tcp", "excluded sources"), why="sources you excluded"
         )
-        cases += [kept, excluded, sources]
+        cases += [kept, self._kept_network("kept sources"), excluded, sources]
         if self._intent.captures_inbound:
             fate, total = self._intent.inbound_fate, Property.CAPTURE_TOTAL
             captured = self._all("tcp", "included in")

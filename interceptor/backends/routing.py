@@ -216,7 +216,7 @@ def _mark(one: MarkRule) -> Mark:
 
 def _is_possible(one: Routing) -> bool:
     """Whether it can be there; what cannot is not needed either."""
-    return not isinstance(one, LoopbackAddress) or rtnetlink.lo_takes(one)
+    return rtnetlink.lo_takes(one.family)
 
 
 def _ours(one: Routing) -> Routing:

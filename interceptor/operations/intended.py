@@ -25,7 +25,13 @@ def intent_of(config: Config, sheet: Sheet, facts: HostFacts) -> Intent:
     config = config.with_accounts(facts.users, facts.groups)
     vocabulary = Vocabulary.of(config, sheet, facts, family_of(config, facts))
     kept = vocabulary.value("kept_ports") if "kept_ports" in sheet.sets.ports else Ports()
+    addresses = "kept_networks" in sheet.sets.networks
+    others = vocabulary.value("kept_networks") if addresses else Networks()
     resolvers = vocabulary.value("captured_resolvers")
-    if not (isinstance(kept, Ports) and isinstance(resolvers, Networks)):
-        raise TypeError(kept, resolvers)
-    return Intent(config, resolvers, kept)
+    if not (
+        isinstance(kept, Ports)
+        and isinstance(resolvers, Networks)
+        and isinstance(others, Networks)
+    ):
+        raise TypeError(kept, resolvers, others)
+    return Intent(config, resolvers, kept, others)

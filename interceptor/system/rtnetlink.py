@@ -122,9 +122,9 @@ def _number(value: bytes | None, otherwise: int = 0) -> int:
     return int.from_bytes(value, "little") if value is not None else otherwise
 
 
-def lo_takes(address: LoopbackAddress) -> bool:
-    """Whether ``lo`` can have an address; where IPv6 is switched off nobody needs one either."""
-    if address.family is Family.IP:
+def lo_takes(family: Family) -> bool:
+    """Whether ``lo`` can have addresses and routes; with IPv6 off there nobody needs any."""
+    if family is Family.IP:
         return True
     try:
         with open(_DISABLED, encoding="ascii") as file:

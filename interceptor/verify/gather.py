@@ -14,6 +14,7 @@ from interceptor.model import (
     Redirect,
     Rule,
     Ruleset,
+    SetConnectionMark,
     SetMark,
     Source,
     TProxy,
@@ -116,6 +117,26 @@ def marks_routed(ruleset: Ruleset, *families: Family) -> tuple[int, ...]:
     return once(
         one.mark for one in ruleset.routing if isinstance(one, MarkRule) and one.family in families
     )
+
+
+def handover_marks(ruleset: Ruleset, family: Family) -> tuple[int, ...]:
+    """Give the marks of sockets that answers are led back to.
+
+    That is the mark that is routed, or the one for which rules give connections that mark.
+    """
+    given = [
+        (rule.action, marks((rule,)))
+        for rule in all_rules(ruleset)
+        if isinstance(rule.action, SetConnectionMark)
+    ]
+    found: list[int] = []
+    for one in ruleset.routing:
+        if isinstance(one, MarkRule) and one.family == family:
+            by = [
+                m.value for action, of in given if action.value & one.mask == one.mark for m in of
+            ]
+            found += by or [one.mark]
+    return once(found)
 
 
 def networks(

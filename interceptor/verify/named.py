@@ -65,7 +65,8 @@ class Named(msgspec.Struct, frozen=True, kw_only=True):
     gids: tuple[Range, ...]
     marks: tuple[Mark, ...]
     own_marks: tuple[Mark, ...]
-    """Marks the policy gives to packets itself, or routes by: a socket's would lead astray."""
+    """Marks the policy gives to packets itself, or routes by: a socket's would lead astray. Not
+    those that answers get: these are tried by a hand-over."""
     handovers: dict[Family, tuple[int, ...]]
     """Marks by which the proxy may connect in a client's name, and the answer comes back."""
     networks: dict[Family, Chosen]
@@ -84,6 +85,7 @@ class Named(msgspec.Struct, frozen=True, kw_only=True):
         taken = {*gather.marks_given(own), *gather.marks_routed(policy, *FAMILY_NAMES)}
         # Without it nobody can have meant answers to find their way back.
         restores = any(isinstance(rule.action, RestoreMark) for rule in own_outbound)
+        answered = {*gather.marks_routed(policy, *FAMILY_NAMES)} if restores else set[int]()
         networks = {f: gather.networks(outbound, Destination, f) for f in FAMILY_NAMES}
         sources = {f: gather.networks(own_outbound, Source, f) for f in FAMILY_NAMES}
         hosts = {
@@ -101,9 +103,9 @@ class Named(msgspec.Struct, frozen=True, kw_only=True):
             uids=gather.ids(outbound, Uid),
             gids=gather.ids(outbound, Gid),
             marks=tuple(mark for mark in marks if mark.value not in taken),
-            own_marks=tuple(mark for mark in marks if mark.value in taken),
+            own_marks=tuple(mark for mark in marks if mark.value in taken - answered),
             handovers={
-                f: gather.marks_routed(policy, f) if restores else () for f in FAMILY_NAMES
+                f: gather.handover_marks(policy, f) if restores else () for f in FAMILY_NAMES
             },
             networks={f: choose(networks[f], f, most) for f in FAMILY_NAMES},
             hosts={
@@ -156,8 +158,6 @@ class Named(msgspec.Struct, frozen=True, kw_only=True):
         ``tried`` are addresses that were connected to without being lent.
         """
         most = MOST_OF_A_KIND
-        handed_over = {mark for marks in self.handovers.values() for mark in marks}
-        not_handed_over = [mark for mark in self.own_marks if mark.value not in handed_over]
         kinds: list[tuple[str, Iterable[object]]] = [
             (f"inbound ports beyond the {MOST_PORTS} that are", self.inbound[MOST_PORTS:]),
             (f"outbound ports beyond the {MOST_PORTS} that are", self.outbound[MOST_PORTS:]),
@@ -169,7 +169,7 @@ class Named(msgspec.Struct, frozen=True, kw_only=True):
             (f"users beyond the {most} that are", (low for low, _ in self.uids[most:])),
             (f"groups beyond the {most} that are", (low for low, _ in self.gids[most:])),
             (f"marks beyond the {most} that are", self.marks[most:]),
-            ("marks that the rules give to packets themselves", not_handed_over),
+            ("marks that the rules give to packets themselves", self.own_marks),
         ]
         for family in families:
             name, chosen = FAMILY_NAMES[family], self.networks[family]

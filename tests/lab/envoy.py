@@ -40,20 +40,26 @@ _WAYS = {"outbound": "outside", "inbound": "app"}
 
 _MARK = 1337
 """What Envoy marks connections with that it makes in a client's name, see ``--tproxy-mark``."""
+AMBIENT_MARK = 0x539
+"""What all connections of an ambient proxy are marked with."""
+_SO_MARK = {"level": 1, "name": 36, "state": "STATE_PREBIND"}
+"""SOL_SOCKET and SO_MARK of asm-generic/socket.h."""
 
 
-def _in_the_clients_name() -> dict[str, Any]:
+def _in_the_clients_name(mark: int) -> dict[str, Any]:
     """Go on to the app from the address the client has."""
     return {
         "name": "envoy.filters.listener.original_src",
         "typed_config": {
             "@type": f"{_TYPES}.filters.listener.original_src.v3.OriginalSrc",
-            "mark": _MARK,
+            "mark": mark,
         },
     }
 
 
-def _listener(name: str, port: int, cluster: str, *, transparent: bool = False) -> dict[str, Any]:
+def _listener(
+    name: str, port: int, cluster: str, *, transparent: bool = False, mark: int = 0
+) -> dict[str, Any]:
     log = {
         "name": "envoy.access_loggers.stdout",
         "typed_config": {
@@ -72,7 +78,7 @@ def _listener(name: str, port: int, cluster: str, *, transparent: bool = False) 
                     "@type": f"{_TYPES}.filters.listener.original_dst.v3.OriginalDst"
                 },
             },
-            *([_in_the_clients_name()] if transparent else []),
+            *([_in_the_clients_name(mark)] if mark else []),
         ],
         "filter_chains": [
             {
@@ -112,9 +118,13 @@ class Proxy(NamedTuple):
     hands_over: bool = True
     app_port: int = 0
     """Where on 127.0.0.1 it reaches the app, whatever the address its client called."""
+    mark: int = 0
+    """What all its connections are marked with, if it is known by that; it goes on to the app in
+    the client's name then."""
 
 
 ISTIO = Proxy()
+AMBIENT = Proxy(mark=AMBIENT_MARK)
 
 
 def _one_listener(port: int) -> dict[str, Any]:
@@ -146,11 +156,14 @@ def configuration(proxy: Proxy = ISTIO, *, transparent: bool = False) -> dict[st
 
     A transparent one takes inbound connections by TPROXY, and is the client to the app.
     """
-    own_address = transparent or not proxy.hands_over
+    own_address = transparent or proxy.mark or not proxy.hands_over
+    mark = proxy.mark or (_MARK if transparent else 0)
     handover = {
         "source_address": {"address": "127.0.0.6", "port_value": 0},
         "extra_source_addresses": [{"address": {"address": "::6", "port_value": 0}}],
     }
+    marked = {"socket_options": [{**_SO_MARK, "int_value": proxy.mark}]}
+    outside = {"upstream_bind_config": marked} if proxy.mark else {}
     return {
         "admin": {
             "address": {"socket_address": {"address": "127.0.0.1", "port_value": ADMIN_PORT}}
@@ -160,10 +173,10 @@ def configuration(proxy: Proxy = ISTIO, *, transparent: bool = False) -> dict[st
             if proxy.inbound == proxy.outbound
             else [
                 _listener("outbound", proxy.outbound, "outside"),
-                _listener("inbound", proxy.inbound, "app", transparent=transparent),
+                _listener("inbound", proxy.inbound, "app", transparent=transparent, mark=mark),
             ],
             "clusters": [
-                _cluster("outside"),
+                _cluster("outside", **outside),
                 _at_localhost(proxy.app_port)
                 if proxy.app_port
                 else _cluster(
@@ -198,8 +211,9 @@ class Envoy:
                 ],
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                # To be transparent takes a capability, so it is root and known by its group.
-                user=0 if transparent else proxy.uid,
+                # To be transparent takes a capability, so it is root and known by its group, or
+                # by its mark.
+                user=0 if transparent or proxy.mark else proxy.uid,
                 group=proxy.gid,
                 extra_groups=[],
                 pass_fds=[program.fileno()],

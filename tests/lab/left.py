@@ -75,6 +75,49 @@ def _in_ip6(text: str) -> str:
 
 _KUMA_IP6 = _in_ip6(_of("kuma.ip"))
 
+_AMBIENT_IP6 = (
+    _of("istio-ambient.ip")
+    .replace("169.254.7.127/32", "fd16:9254:7127:1337:ffff:ffff:ffff:ffff/128")
+    .replace("127.0.0.1/32", "::1/128")
+)
+_AMBIENT_ROUTES = tuple(
+    f"ip {family} {what}"
+    for family in ("-4", "-6")
+    for what in (
+        "route replace local default dev lo table 100",
+        "rule add fwmark 0x111/0xfff pref 32764 lookup 100",
+    )
+)
+_AMBIENT_NFT = """\
+table inet istio-ambient-mangle {
+	chain prerouting {
+		type filter hook prerouting priority mangle; policy accept;
+		counter jump istio-prerouting
+	}
+	chain output {
+		type route hook output priority mangle; policy accept;
+		counter jump istio-output
+	}
+	chain istio-prerouting {
+		meta mark & 0x00000fff == 0x00000539 counter ct mark set ct mark & 0xfffff000 | 0x00000111
+	}
+	chain istio-output { ct mark & 0x00000fff == 0x00000111 counter meta mark set ct mark; }
+}
+table inet istio-ambient-nat {
+	chain prerouting { type nat hook prerouting priority dstnat; counter jump istio-prerouting; }
+	chain output { type nat hook output priority -100; counter jump istio-output; }
+	chain istio-prerouting {
+		ip saddr 169.254.7.127 meta l4proto tcp counter accept
+		ip daddr != 127.0.0.1 tcp dport != 15008 meta mark & 0xfff != 0x539 redirect to :15006
+	}
+	chain istio-output {
+		oifname != "lo" udp dport 53 meta mark & 0xfff != 0x539 counter redirect to :15053
+		ip daddr != 127.0.0.1 oifname "lo" counter accept
+		ip daddr != 127.0.0.1 meta l4proto tcp meta mark & 0xfff != 0x539 redirect to :15001
+	}
+}
+"""
+
 LEFT = {
     "linkerd": Left("PROXY_INIT", ip=_of("linkerd.ip"), ip6=_of("linkerd.ip")),
     "kuma": Left(
@@ -88,6 +131,10 @@ LEFT = {
     "osm twice": Left("OSM_PROXY", ip=_of("osm.ip") * 2),
     "istio-1.5": Left("ISTIO_", ip=_of("istio-1.5.ip"), ip6=_in_ip6(_of("istio-1.5.ip"))),
     "istio-0.1": Left("ISTIO_", ip=_of("istio-0.1.ip")),
+    "istio ambient": Left(
+        "ISTIO_", ip=_of("istio-ambient.ip"), ip6=_AMBIENT_IP6, commands=_AMBIENT_ROUTES
+    ),
+    "istio ambient in nft": Left("istio-", nft=_AMBIENT_NFT, commands=_AMBIENT_ROUTES),
     "consul": Left("CONSUL", ip=_of("consul.ip")),
     "consul in nft": Left("consul", nft=_CONSUL_NFT),
 }

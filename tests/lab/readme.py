@@ -3,8 +3,7 @@
 Tables between ``<!-- begin: NAME -->`` and ``<!-- end -->`` are made from the program. Blocks of
 kind ``console`` are a session: each ``$`` line is run, in order, in one pod made for the purpose,
 and its output must be what stands there, where a line ``...`` stands for any number of lines.
-Each page
-has pods of its own. A block of kind ``toml NAME`` is a file its sessions may name.
+Each page has pods of its own. A block of kind ``toml NAME`` is a file its sessions may name.
 What differs from run to run (the namespace's path, times, the port that ``verify`` picks) is
 replaced by fixed text first. Programs at sockets are those of a node made for the purpose, and
 while ``trace`` runs an app, its client and its proxy connect.

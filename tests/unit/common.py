@@ -48,8 +48,12 @@ def config(**settings: str) -> Config:
     return resolve([DEFAULTS, Layer(settings, lambda key: f"test: {key}")]).config
 
 
+def config_of(sheet: str, **settings: str) -> Config:
+    """Give a sheet's defaults with some settings."""
+    layer = Layer({"sheet": sheet, **settings}, lambda key: f"test: {key}")
+    return resolve([DEFAULTS, sheet_layer(load(sheet)), layer]).config
+
+
 def rules(sheet: str = "sidecar", **settings: str) -> Ruleset:
     """Build a sheet, with its own defaults, for a host with both families."""
-    loaded = load(sheet)
-    layers = [DEFAULTS, sheet_layer(loaded), Layer(settings, lambda key: f"test: {key}")]
-    return build(loaded, resolve(layers).config, FACTS)
+    return build(load(sheet), config_of(sheet, **settings), FACTS)

@@ -167,6 +167,13 @@ def test_the_policys_own_mark_is_no_ones_identity() -> None:
     assert Named.of(rules()).handovers == {Family.IP: (), Family.IP6: ()}
 
 
+def test_the_mark_of_the_proxys_sockets_may_be_another_than_that_of_its_connections() -> None:
+    named = Named.of(rules("ambient"))
+    assert named.handovers == {Family.IP: (0x539,), Family.IP6: (0x539,)}
+    assert [str(mark) for mark in named.marks] == ["0x539/0xfff"]
+    assert not [line for line in named.left_out(FAMILIES) if "mark" in line]
+
+
 def test_without_a_way_back_nobody_hands_over() -> None:
     whole = rules(mode="tproxy")
     lone = Ruleset(tuple(t for t in whole.tables if t.name != "mangle"), whole.routing)

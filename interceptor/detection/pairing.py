@@ -22,11 +22,12 @@ from interceptor.detection.pattern import (
     patterns,
     shape,
 )
+from interceptor.detection.terms import members
 from interceptor.names import Family
 from interceptor.render import iptables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from interceptor.detection.terms import Terms
     from interceptor.model import Chain, Table
@@ -36,6 +37,8 @@ _DEEPEST = 12
 """Calls within calls that are followed; sheets have five."""
 _SURE = 0.7
 """How well a chain that nothing calls has to go with a live one of another name."""
+_ODD = 0.3
+"""What a rule counts less that would put into one row's list what others do not have."""
 _NAMED = 0.3
 """How well with one of its own name."""
 
@@ -73,9 +76,17 @@ class Pairing:
         sheet: whose rows are laid.
         terms: its names.
         language: ``iptables`` or ``nftables``.
+        agreed: members of lists that several rows had when it was laid before; others count less.
     """
 
-    def __init__(self, sheet: Sheet, terms: Terms, language: str) -> None:
+    def __init__(
+        self,
+        sheet: Sheet,
+        terms: Terms,
+        language: str,
+        agreed: Mapping[str, frozenset[str]] | None = None,
+    ) -> None:
+        self._agreed = agreed or {}
         self._sheet = sheet
         self._terms = terms
         self._language = language
@@ -232,7 +243,8 @@ class Pairing:
                 }
             )
         pairs = tuple(
-            Pair(number, rows[row], fits[number][row]) for number, row in self._best(rows, fits)
+            Pair(number, rows[row], fits[number][row])
+            for number, row in self._best(rows, shapes, fits)
         )
         worth = sum(min(1.0, pair.fit.weight) for pair in pairs)
         there = len(pairs) if held.base else len(shapes)
@@ -245,6 +257,8 @@ class Pairing:
         found = fit(row, one)
         if found is None or not all(self._terms.allows(b.name, b.value) for b in found.bound):
             return None
+        if self._agreed and self._is_odd(row, found):
+            found = msgspec.structs.replace(found, weight=found.weight - _ODD)
         if found.calls is None:
             return found
         wanted, there = found.calls
@@ -258,8 +272,25 @@ class Pairing:
         weight = found.weight * (0.3 + quality) + (0.25 if is_named else 0)
         return msgspec.structs.replace(found, weight=weight)
 
+    def _is_odd(self, row: Pattern, found: Fit) -> bool:
+        """Whether a row would have a member in a list that other rows do not have."""
+        loops = self._terms.loops(row.row.each)
+        for bound in found.bound:
+            loop = loops.get(bound.name)
+            if loop is not None and loop.field:
+                continue
+            name = loop.collection if loop else bound.name
+            spoken, value = self._terms.spoken_of(name, bound.value)
+            known = self._agreed.get(spoken)
+            if known is not None and not known.issuperset(members(value)):
+                return True
+        return False
+
     def _best(
-        self, rows: tuple[Pattern, ...], fits: list[dict[int, Fit]]
+        self,
+        rows: tuple[Pattern, ...],
+        shapes: tuple[Shape, ...],
+        fits: list[dict[int, Fit]],
     ) -> Iterator[tuple[int, int]]:
         """Deal rules out to rows in order, so that the sum of what they are worth is highest.
 
@@ -283,7 +314,10 @@ class Pairing:
                         continue
                     if other < at:
                         ways.append((worth, chosen))
-                    elif self._repeating[id(row)]:
+                    elif self._repeating[id(row)] or (
+                        # An address is of one family, so that nft has a rule for each.
+                        other == at and shapes[number].family != shapes[chosen.number].family
+                    ):
                         alone = members[row.group] == 1
                         price = 0 if alone else (0.3 if other == at else 0.1)
                         ways.append((worth - price, chosen))

@@ -35,10 +35,18 @@ _CONDITION = re.compile(r" and ")
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """Texts of parameters as far as rules tell, all that were seen of each, and the resolvers."""
+    """What rules tell.
+
+    Args:
+        values: texts of parameters.
+        seen: all values that were seen of each.
+        agreed: of lists that rows do not speak of alike, the members that all of them have.
+        resolvers: where captured DNS queries go.
+    """
 
     values: Mapping[str, str]
     seen: Mapping[str, tuple[str, ...]]
+    agreed: Mapping[str, frozenset[str]]
     resolvers: Networks
 
 
@@ -55,6 +63,7 @@ class Reader:
         self._terms = terms
         self._votes: dict[str, Counter[str]] = {}
         self._lists: dict[str, list[list[str]]] = {}
+        self._whole: set[str] = set()
 
     def read(self, placed: Iterable[Placed], routing: Iterable[Routing]) -> Reading:
         """Read all rules that have a row, and the routes if they are known."""
@@ -67,7 +76,12 @@ class Reader:
         resolvers = self._resolvers(values)
         self._read_routes(routing, values)
         seen = {name: tuple(votes) for name, votes in self._votes.items()}
-        return Reading(values, seen, resolvers)
+        agreed = {
+            name: frozenset.intersection(*map(frozenset, lists))
+            for name, lists in self._lists.items()
+            if len({frozenset(texts) for texts in lists}) > 1
+        }
+        return Reading(values, seen, agreed, resolvers)
 
     def _read_chain(self, one: Placed) -> None:
         lists: dict[tuple[str, int], list[str]] = {}
@@ -124,22 +138,22 @@ class Reader:
         for term in _CONDITION.split(row.when):
             name, word = _said(term.split())
             if name == RESOLVERS and word == EVERYTHING:
-                name, word = "capture_dns", DnsCapture.ALL
+                name, word = "capture_dns", str(DnsCapture.ALL)
             if name in self._sheet.options:
                 name = f"{OPTION}{name}"
             elif name not in parameters(self._sheet):
                 continue
             if word == EVERYTHING and is_set(self._sheet, name):
-                self._lists.setdefault(name, []).append([EVERYTHING])
+                self._whole.add(name)
             elif word in choices(self._sheet, name):
                 self._votes.setdefault(name, Counter())[word] += 1
 
     def _text(self, name: str) -> str | None:
         """Give the text of one parameter, ``None`` if no rule speaks of it."""
-        if name.startswith(OPTION) and name in self._lists and is_set(self._sheet, name):
-            return _joined(self._lists[name])
         if name in self._lists and is_set(self._sheet, name):
             return _joined(self._lists[name])
+        if name in self._whole:
+            return EVERYTHING
         if name == "loopback_cidr":
             found = [text for text in self._votes.get(name, ()) if ":" not in text]
             return found[0] if found else None
@@ -152,10 +166,10 @@ class Reader:
         if not found:
             return Networks()
         text = _joined(found)
-        if text == EVERYTHING or values.get("capture_dns") == DnsCapture.ALL:
-            values["capture_dns"] = DnsCapture.ALL
+        if text == EVERYTHING:
+            values["capture_dns"] = str(DnsCapture.ALL)
             return Networks()
-        values["capture_dns"] = DnsCapture.RESOLV_CONF
+        values["capture_dns"] = str(DnsCapture.RESOLV_CONF)
         return Networks.parse(text)
 
     def _read_routes(self, routing: Iterable[Routing], values: dict[str, str]) -> None:
@@ -184,7 +198,8 @@ _HALVES = {"0.0.0.0/0": Family.IP, "::/0": Family.IP6}
 
 def _joined(lists: list[list[str]]) -> str:
     """Join what several rows say of one list; the longest gives the order."""
-    texts = dict.fromkeys(sorted(lists, key=len)[-1])
+    longest: list[str] = max(lists, key=len)
+    texts = dict.fromkeys(longest)
     for others in lists:
         texts.update(dict.fromkeys(others))
     if EVERYTHING in texts or _HALVES.keys() <= texts.keys():

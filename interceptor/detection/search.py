@@ -92,8 +92,31 @@ class Search:
         }
 
     def begin(self, tables: tuple[Table, ...], routing: tuple[Routing, ...]) -> Likeness | None:
-        """Give the sheet with what the rules say; ``None`` if they say nothing of it."""
-        pairing = Pairing(self._sheet, self._terms, self._layer.language)
+        """Give the sheet with what the rules say; ``None`` if they say nothing of it.
+
+        Where that is not all, it is laid once more: what rows that speak of one list did not agree
+        about may belong to other rows.
+        """
+        best = self._laid(tables, routing, {})
+        if best is None:
+            return None
+        agreed = best.reading.agreed
+        for contested in (*([name] for name in agreed), [*agreed]):
+            if not best.best.differences:
+                break
+            self._check()
+            again = self._laid(tables, routing, {name: agreed[name] for name in contested})
+            if again is not None and again.best.differences < best.best.differences:
+                best = again
+        return best
+
+    def _laid(
+        self,
+        tables: tuple[Table, ...],
+        routing: tuple[Routing, ...],
+        agreed: Mapping[str, frozenset[str]],
+    ) -> Likeness | None:
+        pairing = Pairing(self._sheet, self._terms, self._layer.language, agreed)
         placed = _of_intercepting(pairing.place(tables))
         if not placed:
             return None

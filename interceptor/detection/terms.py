@@ -90,14 +90,14 @@ class Terms:
         known = self._sets.get(name)
         if known is None or self.repeats(name) or not isinstance(value, type(known.literal)):
             return True
-        if isinstance(value, Networks) and isinstance(known.literal, Networks):
-            there = {*known.literal.ip, *known.literal.ip6}
-            others = {*value.ip, *value.ip6} - there
-            return len(others) <= len(known.names)
-        if isinstance(value, Ranges) and isinstance(known.literal, Ranges):
-            lacks = bool(known.names) and bool(known.literal - value)
-            return not lacks and len((value - known.literal).ranges) <= len(known.names)
-        return True
+        others = members(_without(value, known.literal))
+        if isinstance(value, Ranges) and known.names:
+            literal: Any = known.literal
+            if literal - value:
+                return False
+        return len(others) <= len(known.names) and all(
+            _takes(known.names[0], text) for text in others
+        )
 
     def spoken_of(self, name: str, value: Any) -> tuple[str, Any]:
         """Give the setting or option a value belongs to, and what of it; ``""`` for none."""
@@ -107,6 +107,16 @@ class Terms:
         if not known.names:
             return "", value
         return self.spoken_of(known.names[0], _without(value, known.literal))
+
+
+def _takes(name: str, text: str) -> bool:
+    """Whether a setting can be this."""
+    try:
+        if name in SETTINGS:
+            SETTINGS[name].parse(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _default(name: str) -> Any:
@@ -194,8 +204,8 @@ def choices(sheet: Sheet, name: str) -> tuple[str, ...]:
     if isinstance(default, bool):
         return ("true", "false")
     if name == "capture_dns":
-        return (DnsCapture.OFF, DnsCapture.ALL, DnsCapture.RESOLV_CONF)
-    return tuple(type(default)) if isinstance(default, StrEnum) else ()
+        return tuple(map(str, (DnsCapture.OFF, DnsCapture.ALL, DnsCapture.RESOLV_CONF)))
+    return tuple(map(str, type(default))) if isinstance(default, StrEnum) else ()
 
 
 def default_text(sheet: Sheet, name: str) -> str:

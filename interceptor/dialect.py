@@ -40,17 +40,24 @@ class Dialect(msgspec.Struct, frozen=True):
 
     ``verbatim`` is whether its rules are to be as another mesh's own tool leaves them: without
     comments and record, and in nft without regard to the families that were chosen.
+
+    ``nft_chains`` are the names of chains that are called otherwise there. If only one family is
+    intercepted, base chains ask for it in each rule, or the ``other_family_returns`` first.
     """
 
     nft_tables: dict[str, str]
     verbatim: bool = False
+    nft_chains: dict[str, str] = {}
+    other_family_returns: bool = False
 
     def nft_chain(self, table: str, chain: str, *, base: bool) -> str:
         """Name a chain in nft.
 
-        A base chain is named by its hook, and by the iptables table where several share one nft
-        table.
+        Unless it has a name of its own, a base chain is named by its hook, and by the iptables
+        table where several share one nft table.
         """
+        if chain in self.nft_chains:
+            return self.nft_chains[chain]
         shared = list(self.nft_tables.values()).count(self.nft_tables[table]) > 1
         return f"{table}-{nft_name(chain)}" if base and shared else nft_name(chain)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from interceptor import model
 from interceptor.errors import RulesetError
-from interceptor.names import Family
+from interceptor.names import FAMILY_NAMES, Family
 from interceptor.values import FULL_MASK, Marks, Networks
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ def lower(ruleset: model.Ruleset, dialect: Dialect) -> model.Ruleset:
     """Give the tables as nft holds them: family inet, nft names, one family an address match.
 
     A table of a single family becomes one of both whose base chains look at that family alone:
-    a change of families then replaces rules in one table and never leaves a second behind. A
-    verbatim dialect has no such guard.
+    a change of families then replaces rules in one table and never leaves a second behind. That is
+    asked in each rule, or once before them all. A verbatim dialect has no such guard.
     """
     tables: dict[str, list[model.Chain]] = {}
     for table in ruleset.tables:
@@ -37,9 +37,10 @@ def lower(ruleset: model.Ruleset, dialect: Dialect) -> model.Ruleset:
         }
         chains = tables.setdefault(dialect.nft_tables[table.name], [])
         for chain in table.chains:
-            guarded = (
+            single = (
                 chain.base is not None and table.family is not Family.INET and not dialect.verbatim
             )
+            guarded = single and not dialect.other_family_returns
             rules = tuple(
                 r
                 for rule in chain.rules
@@ -51,7 +52,8 @@ def lower(ruleset: model.Ruleset, dialect: Dialect) -> model.Ruleset:
                     guarded=guarded,
                 )
             )
-            chains.append(model.Chain(names[chain.name], rules, chain.base))
+            first = (_other_returns(table.family),) if rules and single and not guarded else ()
+            chains.append(model.Chain(names[chain.name], (*first, *rules), chain.base))
     for name, held in tables.items():
         if twice := [chain for chain, n in Counter(c.name for c in held).items() if n > 1]:
             raise RulesetError(
@@ -60,6 +62,13 @@ def lower(ruleset: model.Ruleset, dialect: Dialect) -> model.Ruleset:
             )
     lowered = [model.Table(Family.INET, name, model.without_idle(c)) for name, c in tables.items()]
     return model.Ruleset(tuple(table for table in lowered if table.chains))
+
+
+def _other_returns(of: Family) -> model.Rule:
+    """Give the rule that lets everything of the other family go."""
+    other = Family.IP if of is Family.IP6 else Family.IP6
+    why = f"{FAMILY_NAMES[of]} alone is intercepted"
+    return model.Rule((model.FamilyIs(other),), model.Return(), why)
 
 
 def _lower_rule(

@@ -112,6 +112,12 @@ def read(text: str, label: str) -> Sheet:
         if table not in sheet.nftables:
             place = sheet.place("nftables")
             raise SheetError(f"{place}: [nftables] does not say which nft table {table!r} is")
+    for chain in sheet.nftables_chains:
+        if not any(chain in named for named in chains.values()):
+            place = sheet.place(f"nftables_chains.{chain}")
+            raise SheetError(
+                f"{place}: [nftables_chains] names {chain!r}, which is no chain of it"
+            )
     _check_lacks(sheet)
     return msgspec.structs.replace(sheet, chains=chains, options=options)
 
@@ -192,6 +198,11 @@ def _check_own_names(sheet: Sheet) -> None:
         raise SheetError(
             f"{sheet.place('verbatim')}: only shipped sheets can be verbatim",
             hint="leave it out: without a record nobody would know what your rules mean",
+        )
+    if sheet.nftables_chains:
+        raise SheetError(
+            f"{sheet.place('nftables_chains')}: only shipped sheets name chains for nft",
+            hint="leave it out: yours are called by their own names there, in small letters",
         )
     for table, name in sheet.nftables.items():
         if name != OWN_TABLE:

@@ -76,7 +76,8 @@ class Sheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ``options`` are settings of its own; ``lacks`` are settings it does not cover, and ``breaks``
     properties its rules do not have because the mesh's do not, each with the reason.
     ``keep_unreachable`` keeps chains that nothing calls; ``verbatim`` is for rules that are to be
-    as another mesh's own tool leaves them, see ``Dialect``.
+    as another mesh's own tool leaves them, and ``nftables_chains`` and ``other_family_returns``
+    say more of its form in nft, see ``Dialect``.
 
     ``file`` and, for each key, ``places`` (``sets.ports.own`` -> ``file:line``) are put there by
     the loader.
@@ -97,13 +98,17 @@ class Sheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     defaults: dict[str, str | int | bool | list[str | int]] = {}
     keep_unreachable: bool = False
     verbatim: bool = False
+    nftables_chains: dict[str, str] = {}
+    other_family_returns: bool = False
     file: str = ""
     places: dict[str, str] = {}
 
     @property
     def dialect(self) -> Dialect:
         """The names it gives things in each kernel language."""
-        return Dialect(self.nftables, self.verbatim)
+        return Dialect(
+            self.nftables, self.verbatim, self.nftables_chains, self.other_family_returns
+        )
 
     def place(self, key: str) -> str:
         """Give file and line of a key, or of the nearest one above it."""

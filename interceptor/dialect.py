@@ -69,7 +69,8 @@ class Mesh(msgspec.Struct, frozen=True, kw_only=True):
         name: of the mesh.
         tool: what leaves it, for people.
         sheets: those of ours that make chains of these names too, with our comments and record;
-            the first is the one to compare with what the tool left.
+            the first is the one to compare with what the tool left, unless
+            ``backends.generations`` knows better.
         chains: prefixes of its chains' names.
         nft_tables: of family inet, that are its as a whole.
         comment: begins the comments of its rules in built-in chains; "" if it writes none.

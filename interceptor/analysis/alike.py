@@ -8,6 +8,7 @@ import msgspec
 
 from interceptor.analysis.diagram import NO, Node
 from interceptor.analysis.directions import DIRECTIONS, Direction
+from interceptor.analysis.packet import Translated
 from interceptor.analysis.properties import Property
 from interceptor.analysis.space import DESTINATIONS, SOURCES, Dimension
 from interceptor.analysis.witness import witness
@@ -94,7 +95,7 @@ def _unlike(
     )
     where = diagrams.all_of(
         [
-            diagrams.joined(one, other, lambda a, b: a != b),
+            diagrams.joined(one, other, lambda a, b: _stripped(a) != _stripped(b)),
             diagrams.joined(meant, meant_too, lambda a, b: a == b),
             *(diagrams.given(ground.domain[f, direction], atoms) for f, atoms in given.items()),
         ]
@@ -106,6 +107,13 @@ def _unlike(
     fate = diagrams.at(one, ground.space.atoms(packet))
     says = f"over IPv6 it is otherwise than over IPv4, where it is {fate}"
     return ground.shown(Property.FAMILIES_ALIKE, says, direction, packet)
+
+
+def _stripped(fate: object) -> object:
+    """Give a fate without its address, which is of one family: the port remains."""
+    if not isinstance(fate, Translated) or fate.address is None:
+        return fate
+    return Translated.__name__, fate.port
 
 
 def _atoms(ground: Ground, family: Family, source: str, destination: str) -> dict[int, int]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from interceptor.backends.generations import sheet_left
 from interceptor.errors import ConfigError, InterceptorError
 from interceptor.layers import DEFAULTS, Layer, Resolved, resolve
 from interceptor.operations.site import left_by
@@ -44,11 +45,11 @@ def installed_policy(resolved: Resolved, sheet: Sheet, site: Site) -> Policy:
         return Policy(resolved.config, sheet, "this command's settings")
     if "sheet" in resolved.given and record is None:
         return Policy(resolved.config, sheet, f"the defaults of the sheet {sheet.name}")
-    left = [mesh for name in holders if record is None for mesh in left_by(site.own(name))]
-    if left:
+    owned = [site.own(name) for name in holders if record is None]
+    for mesh, left in ((mesh, own) for own in owned for mesh in left_by(own)):
         raise ConfigError(
-            f"rules of {left[0].tool} are here, and nothing says what they were made from",
-            hint=f"say it: --sheet {left[0].sheets[0]} and its settings; "
+            f"rules of {mesh.tool} are here, and nothing says what they were made from",
+            hint=f"say it: --sheet {sheet_left(mesh, left)} and its settings; "
             "or install anew: it replaces them",
         )
     if record is None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import envoy
 
 from tests.lab.http import fetch
-from tests.lab.pod import PROXY_GID, PROXY_UID
+from tests.lab.pod import POD, POD_SIDE, PROXY_GID, PROXY_UID
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +34,9 @@ def binary() -> Path:
     """Give the executable the wheel brings; its own script starts a Python first."""
     return Path(str(envoy.__file__)).parent / "_bin" / "envoy"
 
+
+_WAYS = {"outbound": "outside", "inbound": "app"}
+"""Names of the listeners, and of the clusters that take connections on."""
 
 _MARK = 1337
 """What Envoy marks connections with that it makes in a client's name, see ``--tproxy-mark``."""
@@ -107,9 +110,35 @@ class Proxy(NamedTuple):
     uid: int = PROXY_UID
     gid: int = PROXY_GID
     hands_over: bool = True
+    app_port: int = 0
+    """Where on 127.0.0.1 it reaches the app, whatever the address its client called."""
 
 
 ISTIO = Proxy()
+
+
+def _one_listener(port: int) -> dict[str, Any]:
+    """Take both ways at one port: what was going to the pod's own addresses is inbound."""
+    both, inbound = (_listener(name, port, to) for name, to in _WAYS.items())
+    pods = [
+        {"address_prefix": address, "prefix_len": 32 if version == 4 else 128}
+        for of in (POD, POD_SIDE)
+        for version, address in of.items()
+    ]
+    to_pod = {**inbound["filter_chains"][0], "filter_chain_match": {"prefix_ranges": pods}}
+    return {**both, "filter_chains": [to_pod, *both["filter_chains"]]}
+
+
+def _at_localhost(port: int) -> dict[str, Any]:
+    """Give the cluster of an app that is reached at 127.0.0.1."""
+    address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+    endpoint = {"lb_endpoints": [{"endpoint": {"address": address}}]}
+    return {
+        "name": "app",
+        "type": "STATIC",
+        "connect_timeout": "2s",
+        "load_assignment": {"cluster_name": "app", "endpoints": [endpoint]},
+    }
 
 
 def configuration(proxy: Proxy = ISTIO, *, transparent: bool = False) -> dict[str, Any]:
@@ -127,13 +156,19 @@ def configuration(proxy: Proxy = ISTIO, *, transparent: bool = False) -> dict[st
             "address": {"socket_address": {"address": "127.0.0.1", "port_value": ADMIN_PORT}}
         },
         "static_resources": {
-            "listeners": [
+            "listeners": [_one_listener(proxy.inbound)]
+            if proxy.inbound == proxy.outbound
+            else [
                 _listener("outbound", proxy.outbound, "outside"),
                 _listener("inbound", proxy.inbound, "app", transparent=transparent),
             ],
             "clusters": [
                 _cluster("outside"),
-                _cluster("app", **({} if own_address else {"upstream_bind_config": handover})),
+                _at_localhost(proxy.app_port)
+                if proxy.app_port
+                else _cluster(
+                    "app", **({} if own_address else {"upstream_bind_config": handover})
+                ),
             ],
         },
     }

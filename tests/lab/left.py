@@ -69,7 +69,11 @@ def _commented(text: str) -> str:
     return re.sub(r"(?m)^(-A .*?) (-j .*)$", rf"\1 {_KUMA_COMMENT} \2", text)
 
 
-_KUMA_IP6 = _of("kuma.ip").replace("127.0.0.6/32", "::6/128").replace("127.0.0.1/32", "::1/128")
+def _in_ip6(text: str) -> str:
+    return text.replace("127.0.0.6/32", "::6/128").replace("127.0.0.1/32", "::1/128")
+
+
+_KUMA_IP6 = _in_ip6(_of("kuma.ip"))
 
 LEFT = {
     "linkerd": Left("PROXY_INIT", ip=_of("linkerd.ip"), ip6=_of("linkerd.ip")),
@@ -81,6 +85,9 @@ LEFT = {
     ),
     "osm": Left("OSM_PROXY", ip=_of("osm.ip")),
     "osm with the pod's address": Left("OSM_PROXY", ip=_of("osm-pod-ip.ip")),
+    "osm twice": Left("OSM_PROXY", ip=_of("osm.ip") * 2),
+    "istio-1.5": Left("ISTIO_", ip=_of("istio-1.5.ip"), ip6=_in_ip6(_of("istio-1.5.ip"))),
+    "istio-0.1": Left("ISTIO_", ip=_of("istio-0.1.ip")),
     "consul": Left("CONSUL", ip=_of("consul.ip")),
     "consul in nft": Left("consul", nft=_CONSUL_NFT),
 }

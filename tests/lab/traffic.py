@@ -129,9 +129,11 @@ class Recorder:
 
 
 @contextmanager
-def recorder(namespace: Namespace, *ports: int, protocol: str = "tcp") -> Iterator[Recorder]:
+def recorder(
+    namespace: Namespace, *ports: int, protocol: str = "tcp", on: dict[int, str] | None = None
+) -> Iterator[Recorder]:
     """Record for a while."""
-    made = Recorder(namespace, *ports, protocol=protocol)
+    made = Recorder(namespace, *ports, protocol=protocol, on=on)
     try:
         yield made
     finally:

@@ -241,7 +241,7 @@ _SOURCES = [
 ]
 
 _SHEETS = [
-    Bad("render --sheet sidcar", "there is no sheet 'sidcar'", "shipped are istio, sidecar"),
+    Bad("render --sheet sidcar", "there is no sheet 'sidcar'", "or ends in .toml"),
     Bad("render --sheet /no/such.toml", "cannot be read: No such file"),
     Bad("render --sheet=", "a value is needed, not an empty one"),
     Bad("sheets nothing", "there is no sheet 'nothing'"),

@@ -20,7 +20,7 @@ from interceptor.settings import SETTINGS, Scope
 from interceptor.sheets.build import build
 from interceptor.sheets.loader import load, read, rules_directory, shipped
 from interceptor.sheets.vocabulary import Vocabulary
-from tests.unit.common import SHEET, config
+from tests.unit.common import SHEET, config, rules
 
 
 def built(text: str, **settings: str) -> list[str]:
@@ -402,4 +402,4 @@ def test_shipped_sheets_load_and_build(name: str) -> None:
     sheet = load(name)
     assert sheet.name == name
     assert sheet.summary
-    build(sheet, config(), HostFacts()).validate()
+    rules(name).validate()

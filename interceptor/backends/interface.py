@@ -31,7 +31,8 @@ class Wanted(msgspec.Struct, frozen=True):
         made: tables (``ip nat``) and base chains (``ip nat OUTPUT``) that are there only for us,
             to be removed once nobody uses them.
         like: an observation whose order of our rules and others' is to be restored; without it
-            our rules stay where they are, and new ones come after others'.
+            our rules stay where they are, and new ones come after others', but for those that are
+            ``first``.
         anew: write all of ours again, also what seems to be as wanted.
     """
 

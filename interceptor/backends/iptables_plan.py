@@ -172,6 +172,8 @@ class _TableChange:
         for number, rule in enumerate(wanted):
             # Where ours were, or are to be again; calls that are new come after what others have.
             before = places[min(number, len(places) - 1)] if places else foreign
+            if rule.first and not like:
+                before = 0
             if before >= foreign:
                 yield f"-A {chain} {self._say(rule)}"
             else:

@@ -49,10 +49,11 @@ PASSING_TARGETS = frozenset(
 
 
 def shadowing(target: Ruleset, observed: Ruleset, ownership: Ownership) -> Iterator[Finding]:
-    """Find rules that may end a TCP packet's way before the first of ours in its base chain.
+    """Find rules that may end a TCP packet's way before the last of ours in its base chain.
 
     Args:
-        target: what is or will be there of ours; new rules of ours come after others'.
+        target: what is or will be there of ours; new rules of ours come after others', but for
+            those that are ``first``.
         observed: all that is there.
         ownership: tells our chains from others'.
     """
@@ -62,16 +63,19 @@ def shadowing(target: Ruleset, observed: Ruleset, ownership: Ownership) -> Itera
             chain = table.chain(base.name) if table and base.base else None
             if table and chain:
                 where = f"{table.family} {table.name} {chain.name}"
-                yield from _before_ours(where, chain, table, ownership)
+                yield from _before_ours(where, chain, base, table, ownership)
 
 
 def _before_ours(
-    where: str, chain: Chain, table: Table, ownership: Ownership
+    where: str, chain: Chain, wanted: Chain, table: Table, ownership: Ownership
 ) -> Iterator[Finding]:
     owned = OwnRules(table, ownership).of(chain.name)
-    for number, (rule, is_ours) in enumerate(zip(chain.rules, owned, strict=True), 1):
+    if not any(owned) and all(rule.first for rule in wanted.rules):
+        return
+    last = max((number for number, is_ours in enumerate(owned) if is_ours), default=len(owned))
+    for number, (rule, is_ours) in enumerate(zip(chain.rules[:last], owned, strict=False), 1):
         if is_ours:
-            return
+            continue
         at = f"{where} rule {number}"
         if takes_all_tcp(rule, table):
             yield Finding(Kind.SHADOWED, at, rule.text)

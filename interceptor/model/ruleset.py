@@ -26,7 +26,8 @@ class Rule(msgspec.Struct, frozen=True, eq=False):
     ``text`` is the line a rule was read from, and ``counted`` the packets and bytes it had matched
     by then; they are no part of its meaning. ``only`` names the language the rule is for,
     ``iptables`` or ``nftables``, where a dialect has it in one alone. ``handle`` is the number by
-    which nf_tables knows the rule in its table, 0 if that is not known.
+    which nf_tables knows the rule in its table, 0 if that is not known. ``first`` is whether a new
+    one goes before what others have in a built-in chain of iptables.
     """
 
     matches: tuple[Match, ...] = ()
@@ -36,6 +37,7 @@ class Rule(msgspec.Struct, frozen=True, eq=False):
     only: str = ""
     counted: tuple[int, int] | None = None
     handle: int = 0
+    first: bool = False
 
     @property
     def meaning(self) -> tuple[frozenset[Match], Action, str]:

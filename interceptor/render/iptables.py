@@ -59,7 +59,7 @@ def _split(rule: model.Rule, family: Family) -> Iterator[model.Rule]:
     choices = [list(_alternatives(match, family)) for match in rule.matches]
     for chosen in product(*choices):
         matches = tuple(match for several in chosen for match in several)
-        yield model.Rule(matches, rule.action, rule.why)
+        yield model.Rule(matches, rule.action, rule.why, first=rule.first)
 
 
 def _alternatives(match: model.Match, family: Family) -> Iterator[tuple[model.Match, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -132,6 +132,7 @@ def _table(
             for rule in _rules(rows, chains, vocabulary, mark)
             if (within := _in_family(rule, family, verbatim=sheet.verbatim)) is not None
         )
+        _check_first(rules, base, sheet.place(f"chains.{name}.{chain}"))
         if rules or base is None:
             built[chain] = Chain(chain, rules, base)
     if not sheet.keep_unreachable:
@@ -140,6 +141,14 @@ def _table(
         }
         built = {chain: built[chain] for chain in built if chain in kept}
     return Table(family, name, without_idle(built.values()))
+
+
+def _check_first(rules: tuple[Rule, ...], base: Base | None, place: str) -> None:
+    """Refuse ``first`` where nobody else has rules, or where one comes after one that is not."""
+    if any(rule.first for rule in rules) and base is None:
+        raise SheetError(f"{place}: first is for rows of built-in chains")
+    if any(late.first and not early.first for early, late in pairwise(rules)):
+        raise SheetError(f"{place}: rows that are first stand before those that are not")
 
 
 def _base(table: str, chain: str) -> Base | None:
@@ -226,7 +235,7 @@ def _rule(
             words = [*tokenize(row.match), *action]
             rule = WordReader(words, chains, vocabulary.read, strict=True).read()
             why = row.why if rule.target else f"{mark}{row.why}"
-            rule = msgspec.structs.replace(rule, why=why, only=row.only)
+            rule = msgspec.structs.replace(rule, why=why, only=row.only, first=row.first)
             wanted = vocabulary.holds(row.when) and is_wanted
             check_rule(rule)
             within = vocabulary.families(row.family) & vocabulary.families(family)

@@ -18,7 +18,8 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``not NAME``, ``NAME is WORD`` or ``NAME is not WORD``, where ``*`` is everything. ``each`` is
     ``x in NAME``: neighbouring rows with the same ``each`` are repeated together, with ``{x}`` one
     member after the other. ``family`` keeps the row to one family, ``ip`` or ``ip6``, or to those
-    that networks of this name have addresses of; ``only`` to one kernel language. ``place`` is
+    that networks of this name have addresses of; ``only`` to one kernel language. ``first``, in a
+    built-in chain of iptables, puts it before what others have there. ``place`` is
     ``file:line``, put there by the loader.
     """
 
@@ -29,6 +30,7 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     each: str = ""
     family: str = ""
     only: Literal["", "iptables", "nftables"] = ""
+    first: bool = False
     place: str = ""
 
 

@@ -39,6 +39,28 @@ def test_it_is_installed_known_again_and_removed(pod: Pod, rule_path: RulePath) 
     assert by_chain(dump(pod.pod)) == by_chain(before)
 
 
+def test_what_is_first_comes_before_what_others_have(pod: Pod) -> None:
+    for family in ("iptables", "ip6tables"):
+        pod.pod.run(f"{family}-nft-restore", "--noflush", stdin=_FOREIGN)
+    before = dump(pod.pod)
+    flags = (*_ALL, "--backend", "iptables", "--iptables-variant", "nft", *FLAGS)
+    done_well("install", *flags, namespace=pod.pod)
+    again = (*flags[:-1], flags[-1].replace("fd00:17::/64", "fd00:18::/64"))
+    for install in (flags, again):
+        done_well("install", *install, namespace=pod.pod)
+        saved = pod.pod.run("iptables-nft-save", "-t", "nat").splitlines()
+        output = [line for line in saved if line.startswith("-A OUTPUT")]
+        theirs = next(n for n, line in enumerate(output) if "theirs" in line)
+        ours = ["what some users reach directly" in line for line in output]
+        assert ours[:theirs] == [True, True]
+        assert not any(ours[theirs:])
+        assert done_well("status", "--sheet", SHEET, namespace=pod.pod).stdout.startswith(
+            "in-sync"
+        )
+    done_well("uninstall", namespace=pod.pod)
+    assert by_chain(dump(pod.pod)) == by_chain(before)
+
+
 def test_nfts_text_and_json_of_it_are_read_as_the_same_rules(pod: Pod) -> None:
     done_well("install", *_ALL, "--backend", "nftables", *FLAGS, namespace=pod.pod)
     text = pod.pod.run("nft", "list", "ruleset")

@@ -389,6 +389,28 @@ def test_a_sheet_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     assert load(str(path)).name == "mine"
 
 
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (
+            row('{ match = "-p tcp", action = "-j DROP", why = "x", first = true },'),
+            "first is for rows of built-in chains",
+        ),
+        (
+            SHEET.replace(
+                'why = "in" },\n',
+                'why = "in" },\n'
+                '  { match = "-p udp", action = "-j RETURN", why = "x", first = true },\n',
+            ),
+            "rows that are first stand before those that are not",
+        ),
+    ],
+)
+def test_first_is_for_the_head_of_a_chain_that_is_shared(text: str, fault: str) -> None:
+    with pytest.raises(SheetError, match=fault):
+        built(text)
+
+
 @pytest.mark.parametrize("content", [b"\xff\xfe", SHEET.encode("utf-16")])
 def test_a_sheet_is_utf_8(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"

@@ -69,8 +69,7 @@ def detect(
             if likeness is None:
                 break
             left = _without(left, likeness.likeness)
-            others = _beside(all_layers, layer, left, likeness.likeness)
-            found.append(_told(layer, likeness, others, check))
+            found.append(_told(layer, likeness, _beside(all_layers, layer, likeness), check))
             if likeness.recorded:
                 record = None
         unknown += _unexplained(left)
@@ -209,24 +208,27 @@ def _before(layer: Layer, likeness: Likeness) -> Iterator[Finding]:
     if layer.language != iptables.LANGUAGE:
         return
     for one in likeness.placed:
-        if one.held.base is None:
+        # What another mesh explains is no longer in the table that was looked at.
+        table = Ruleset(layer.tables).table(one.live.family, one.live.name)
+        chain = table.chain(one.held.name) if table else None
+        if table is None or chain is None or chain.base is None:
             continue
-        where = f"{one.live.family} {one.live.name} {one.held.name} rule"
-        first = min(pair.number for pair in one.laid.pairs)
-        for number, rule in enumerate(one.held.rules[:first], 1):
-            if takes_all_tcp(rule, one.live):
-                yield Finding(Kind.SHADOWED, f"{where} {number}", rule.text)
-            elif decides_about_tcp(rule, one.live):
-                yield Finding(Kind.FOREIGN_BEFORE, f"{where} {number}", rule.text)
+        first = one.held.rules[min(pair.number for pair in one.laid.pairs)]
+        for number, rule in enumerate(chain.rules, 1):
+            if rule is first:
+                break
+            where = f"{table.family} {table.name} {chain.name} rule {number}"
+            if takes_all_tcp(rule, table):
+                yield Finding(Kind.SHADOWED, where, rule.text)
+            elif decides_about_tcp(rule, table):
+                yield Finding(Kind.FOREIGN_BEFORE, where, rule.text)
 
 
-def _beside(
-    layers: tuple[Layer, ...], own: Layer, left: tuple[Table, ...], likeness: Likeness
-) -> Ruleset:
+def _beside(layers: tuple[Layer, ...], own: Layer, nearest: _Nearest) -> Ruleset:
     """Give what others have in base chains of their own."""
-    rest = Ruleset(left)
+    rest = Ruleset(_without(without_record(Ruleset(own.tables)).tables, nearest.likeness))
     if own.language == iptables.LANGUAGE:
-        rest = without_shared(rest, likeness.best.target)
+        rest = without_shared(rest, nearest.likeness.best.target)
     others = [
         table
         for layer in layers
@@ -238,23 +240,25 @@ def _beside(
 
 def _without(tables: tuple[Table, ...], likeness: Likeness) -> tuple[Table, ...]:
     """Take away what a sheet explains: its chains, and its rules in built-in ones."""
-    gone: dict[tuple[int, str], set[int] | None] = {}
+    whole: set[tuple[str, str, str]] = set()
+    mine: set[int] = set()
     for one in likeness.placed:
-        is_whole = one.held.base is None
-        mine = None if is_whole else {pair.number for pair in one.laid.pairs}
-        gone[id(one.live), one.held.name] = mine
-    kept: list[Table] = []
-    for table in tables:
-        chains = []
-        for chain in table.chains:
-            key = id(table), chain.name
-            if key not in gone:
-                chains.append(chain)
-            elif (mine := gone[key]) is not None:
-                rules = tuple(r for n, r in enumerate(chain.rules) if n not in mine)
-                chains.append(msgspec.structs.replace(chain, rules=rules))
-        kept.append(msgspec.structs.replace(table, chains=tuple(chains)))
-    return tuple(kept)
+        if one.held.base is None:
+            whole.add((one.live.family, one.live.name, one.held.name))
+        mine |= {id(one.held.rules[pair.number]) for pair in one.laid.pairs}
+    return tuple(
+        msgspec.structs.replace(
+            table,
+            chains=tuple(
+                msgspec.structs.replace(
+                    chain, rules=tuple(rule for rule in chain.rules if id(rule) not in mine)
+                )
+                for chain in table.chains
+                if (table.family, table.name, chain.name) not in whole
+            ),
+        )
+        for table in tables
+    )
 
 
 def _handing_over(table: Table) -> bool:

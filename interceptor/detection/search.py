@@ -38,13 +38,14 @@ _TOLD = "ip_families"
 class Likeness(msgspec.Struct, frozen=True):
     """A sheet laid upon live rules, the best settings so far, and how they compare.
 
-    ``explained`` is the share of the rules of both that are the same.
+    ``start`` are the settings that rules give a reason for.
     """
 
     sheet: Sheet
     placed: tuple[Placed, ...]
     reading: Reading
     fitting: Fitting
+    start: Mapping[str, str]
     best: Candidate
 
     @property
@@ -128,7 +129,7 @@ class Search:
         values = {**dict(unspoken(self._sheet, reading, self._shown)), **reading.values}
         values = {name: values[name] for name in parameters(self._sheet)}
         best = fitting.try_out(values) or self._allowed(fitting, values)
-        return Likeness(self._sheet, placed, reading, fitting, best) if best else None
+        return Likeness(self._sheet, placed, reading, fitting, values, best) if best else None
 
     def _allowed(self, fitting: Fitting, values: Mapping[str, str]) -> Candidate | None:
         """Give settings that the sheet takes, where those that were read contradict each other."""
@@ -156,9 +157,8 @@ class Search:
 
     def _cost(self, likeness: Likeness, one: Candidate) -> tuple[int, int]:
         """Weigh differences, and values that neither a rule nor the sheet gives a reason for."""
-        read = likeness.reading.values
         odd = sum(
-            text not in (read.get(name), default_text(self._sheet, name))
+            text not in (likeness.start.get(name), default_text(self._sheet, name))
             for name, text in one.values.items()
             if name != _TOLD
         )

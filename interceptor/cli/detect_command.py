@@ -39,9 +39,8 @@ def run(session: Session, *, files: tuple[str, ...], paths: tuple[str, ...]) -> 
     rules there are, of all kernel languages, and the nearest sheet is the answer. Several meshes
     are each named. With --file it looks at dumps, and no root is needed.
 
-    Exit code 0 means that there is a mesh and every rule of it is as its sheet has it, or that
-    no packet fares otherwise; 3 that something has drifted, that something unknown intercepts, or
-    that nothing does.
+    Exit code 0 means that there is a mesh, and that no packet fares otherwise than by its sheet; 3
+    that one has drifted, that something is out of sight, or that no mesh that is known intercepts.
     """
     sheets = known_sheets(paths)
     check = session.in_time("comparing")

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 _ENOUGH = 0.6
 """Share of rules that have to be a sheet's before they are called drifted from it."""
+_NAMED = 0.05
+"""Share that the sheet's own names are worth, where rules alone do not tell."""
 _NEAR = 3
 """Candidates that are looked at more closely."""
 _MOST = 6
@@ -101,10 +103,10 @@ def _nearest(
         likeness = search.begin(layer.tables, routing)
         if likeness is not None:
             begun.append((search, likeness))
-    begun.sort(key=lambda pair: _rank(pair[1], record))
+    begun.sort(key=lambda pair: _rank(layer, pair[1], record))
     if begun and begun[0][1].best.differences:
         begun[:_NEAR] = [(search, search.improve(one)) for search, one in begun[:_NEAR]]
-        begun.sort(key=lambda pair: _rank(pair[1], record))
+        begun.sort(key=lambda pair: _rank(layer, pair[1], record))
     if not begun or begun[0][1].explained < _ENOUGH:
         return None
     search, best = begun[0]
@@ -127,17 +129,26 @@ def _is_of(record: Record, sheet: Sheet) -> bool:
     return name == (path_of(sheet) or sheet.name)
 
 
-def _rank(one: Likeness, record: Record | None) -> tuple[object, ...]:
+def _rank(layer: Layer, one: Likeness, record: Record | None) -> tuple[object, ...]:
+    """Order candidates: whole ones first, then by the share of rules that are the sheet's."""
     is_recorded = record is not None and _is_of(record, one.sheet)
     whole = not one.best.differences
     return (
         not whole,
-        0.0 if whole else 1 - one.explained,
+        0.0 if whole else -_share(layer, one),
         not is_recorded,
         not one.is_named,
         len(one.fitting.given(one.best)),
         one.sheet.name,
     )
+
+
+def _share(layer: Layer, one: Likeness) -> float:
+    """Give the share of rules that are alike, less for hand-overs it leaves to others."""
+    unexplained = sum(1 for _ in _unexplained(_without(layer.tables, one)))
+    there = one.fitting.held.counts[1] + one.best.target.counts[1] + unexplained
+    named = _NAMED if one.is_named else 0
+    return 1 - (one.best.differences + unexplained) / max(there, 1) + named
 
 
 def _told(layer: Layer, nearest: _Nearest, others: Ruleset, check: Callable[[], object]) -> Found:

@@ -96,10 +96,12 @@ class Detected(msgspec.Struct, frozen=True):
 
     @property
     def is_in_sync(self) -> bool:
-        """Whether there is a mesh, and all there is of any is as its sheet has it."""
+        """Whether there is a mesh, and all there is of any is as its sheet has it.
+
+        What is unknown may be anybody's: a rule that sends one port elsewhere is no mesh.
+        """
         return (
             bool(self.found)
-            and not self.unknown
             and not self.unseen
             and all(one.verdict is not Verdict.DRIFTED for one in self.found)
         )

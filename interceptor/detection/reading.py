@@ -166,7 +166,7 @@ class Reader:
         if not found:
             return Networks()
         text = _joined(found)
-        if text == EVERYTHING:
+        if text == EVERYTHING or _HALVES.keys() >= set(text.split(",")):
             values["capture_dns"] = str(DnsCapture.ALL)
             return Networks()
         values["capture_dns"] = str(DnsCapture.RESOLV_CONF)

@@ -126,9 +126,19 @@ class Search:
         fitting = Fitting(
             *(self._sheet, pairing, placed, families, reading.resolvers, self._layer)
         )
-        values = {**dict(unspoken(self._sheet, reading, self._shown)), **reading.values}
+        silent = dict(unspoken(self._sheet, reading, self._shown))
+        values = {**silent, **reading.values}
         values = {name: values[name] for name in parameters(self._sheet)}
         best = fitting.try_out(values) or self._allowed(fitting, values)
+        for name, text in silent.items():
+            # That no rule speaks of it may also be because it is as usual.
+            hidden = default_text(self._sheet, name)
+            if best is None or not best.differences:
+                break
+            if text != hidden:
+                usual = fitting.try_out({**best.values, name: hidden})
+                if usual is not None and usual.differences < best.differences:
+                    best = usual
         return Likeness(self._sheet, placed, reading, fitting, values, best) if best else None
 
     def _allowed(self, fitting: Fitting, values: Mapping[str, str]) -> Candidate | None:

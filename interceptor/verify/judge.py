@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from interceptor.analysis.packet import Direct, Dropped, Redirected, Transparent
+from interceptor.analysis.packet import Direct, Dropped, Redirected, Translated, Transparent
 from interceptor.verify.probe import Probe, Way
 from interceptor.verify.sockets import original_destination
 
@@ -48,6 +48,23 @@ def is_direct(probe: Probe, end: End) -> bool:
     return end.at == meant and end.taker in (packet.destination_port, None)
 
 
+def is_translated(probe: Probe, end: End) -> bool:
+    """Whether a connection that is to be sent elsewhere came there."""
+    meant, packet = probe.expected, probe.packet
+    if not isinstance(meant, Translated):
+        return False
+    at = meant.address or packet.destination, meant.port or packet.destination_port
+    return end.at == at
+
+
+def judge_elsewhere(probe: Probe) -> Result:
+    """Judge one that is to be sent to somebody who is not ours, and of whom nothing is known.
+
+    Were it not sent there, one of our own listeners would have it.
+    """
+    return unknown(probe, f"{probe.expected}: whether it comes there only who is there can tell")
+
+
 def judge_taken(
     probe: Probe,
     end: End,
@@ -61,6 +78,8 @@ def judge_taken(
     """
     if end.taker is None:
         return unknown(probe, "the kernel does not tell which of two listeners took it")
+    if is_translated(probe, end):
+        return Result(probe, str(probe.expected), ok=True)
     seen, ok = _seen(probe, end, steered)
     caught = end.in_pod and not is_direct(probe, end)
     if probe.packet.protocol == "tcp" and end.connection is None:

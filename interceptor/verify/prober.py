@@ -7,6 +7,7 @@ from collections import Counter
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
+from interceptor.analysis.packet import Translated
 from interceptor.system import netns
 from interceptor.verify.attempt import Attempt
 from interceptor.verify.echo import End
@@ -14,6 +15,7 @@ from interceptor.verify.judge import (
     Result,
     is_direct,
     judge_answered,
+    judge_elsewhere,
     judge_lost,
     judge_refused,
     judge_taken,
@@ -187,6 +189,8 @@ class Prober:
                 is_answered=is_answered,
                 steered=self._there.proxies.steered,
             )
+        if isinstance(attempt.probe.expected, Translated):
+            return judge_elsewhere(attempt.probe)
         if attempt.has_other:
             return judge_answered(attempt.probe, others)
         if not attempt.is_connected:

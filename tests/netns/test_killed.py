@@ -51,10 +51,23 @@ TURNS = (
 
 
 class Prober:
-    """Connects to the pod and from it, one after the other, until it is stopped."""
+    """Connects to the pod and from it, one after the other, until it is stopped.
 
-    def __init__(self, pod: Pod) -> None:
-        self._pod = pod
+    Args:
+        pod: in which a proxy may take connections at some ports, out of it and into it.
+        out: those ports.
+        into: those ports.
+        versions: of IP.
+    """
+
+    def __init__(
+        self,
+        pod: Pod,
+        out: tuple[int, ...] = _OUT,
+        into: tuple[int, ...] = _IN,
+        versions: tuple[int, ...] = (4, 6),
+    ) -> None:
+        self._pod, self._out, self._into, self._versions = pod, out, into, versions
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self.escaped: list[str] = []
@@ -63,12 +76,12 @@ class Prober:
 
     def _run(self) -> None:
         ways: list[tuple[Namespace, dict[int, str], int, tuple[int, ...]]] = [
-            (self._pod.pod, FAR, 80, _OUT),
-            (self._pod.client, POD, _APP, _IN),
+            (self._pod.pod, FAR, 80, self._out),
+            (self._pod.client, POD, _APP, self._into),
         ]
         while not self._stop.is_set():
             for start, to, port, proxy in ways:
-                for version in (4, 6):
+                for version in self._versions:
                     # As root: a thread that changes its user changes that of all.
                     answer = connect(start, to[version], port, uid=0, gid=0)
                     self.made += 1

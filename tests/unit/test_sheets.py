@@ -316,6 +316,46 @@ def test_nftables_may_be_left_out() -> None:
     assert texts[0].replace("prerouting", "nat-prerouting", 1) == texts[1]
 
 
+def test_chains_may_have_names_of_their_own_in_nft() -> None:
+    named = '[nftables_chains]\nPREROUTING = "MINE_FIRST"\nINTERCEPTOR_MINE_IN = "MINE_IN"\n'
+    sheet = read(SHEET.replace("[sets.ports]", f"{named}[sets.ports]"), "mine.toml")
+    text = nftables.text(nftables.lower(build(sheet, config(), HostFacts()), sheet.dialect))
+    assert "chain MINE_FIRST {" in text
+    assert "jump MINE_IN comment" in text
+    assert "interceptor-mine" not in text
+
+
+def test_names_for_nft_are_for_chains_there_are_and_shipped_sheets(tmp_path: Path) -> None:
+    text = SHEET.replace("[sets.ports]", '[nftables_chains]\nOUTPUT = "MINE"\n[sets.ports]')
+    with pytest.raises(SheetError, match=r":10: \[nftables_chains\] names 'OUTPUT', which is no"):
+        read(text, "mine.toml")
+    path = tmp_path / "mine.toml"
+    path.write_text(text.replace('OUTPUT = "MINE"', 'PREROUTING = "MINE"'))
+    with pytest.raises(SheetError, match=":9: only shipped sheets name chains for nft"):
+        load(str(path))
+
+
+@pytest.mark.parametrize(
+    ("families", "first"),
+    [
+        ("ipv4", 'meta nfproto ipv6 counter return comment "IPv4 alone is intercepted"'),
+        ("ipv6", 'meta nfproto ipv4 counter return comment "IPv6 alone is intercepted"'),
+        ("dual", ""),
+    ],
+)
+def test_the_other_family_may_be_let_go_first(families: str, first: str) -> None:
+    sheet = read(f"other_family_returns = true\n{SHEET}", "mine.toml")
+    ruleset = build(sheet, config(ip_families=families), HostFacts(has_ipv6=True))
+    text = nftables.text(nftables.lower(ruleset, sheet.dialect))
+    assert text.count("nfproto") == (1 if first else 0)
+    assert [line for line in text.splitlines() if "nfproto" in line] == (
+        [f"\t\t{first}"] if first else []
+    )
+    # What iptables holds needs none: it has a table for each.
+    for family in (Family.IP, Family.IP6):
+        assert "alone" not in iptables.text(iptables.lower(ruleset, family))
+
+
 _HOOKS = {
     "raw": ("PREROUTING", "OUTPUT"),
     "mangle": ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"),

@@ -19,6 +19,7 @@ from interceptor.settings import Scope
 if TYPE_CHECKING:
     from interceptor.analysis.proof import Violation
     from interceptor.cli.session import Session
+    from interceptor.sheets.sheet import Sheet
 
 
 def run(
@@ -58,7 +59,7 @@ def run(
             [
                 _SIGNS[_holds(one, violations)],
                 str(one),
-                one.says + _known(session, one, violations),
+                one.says + _known(looked.sheet, one, violations),
             ]
             for one in wanted
         ],
@@ -69,10 +70,10 @@ def run(
     return FOUND if violations else DONE
 
 
-def _known(session: Session, wanted: Property, violations: list[Violation]) -> str:
+def _known(sheet: Sheet, wanted: Property, violations: list[Violation]) -> str:
     """Say why a dialect does not have a property, where that is known and it does not hold."""
-    why = session.sheet.breaks.get(wanted, "")
-    return "" if not why or _holds(wanted, violations) else f" ({session.sheet.name}: {why})"
+    why = sheet.breaks.get(wanted, "")
+    return "" if not why or _holds(wanted, violations) else f" ({sheet.name}: {why})"
 
 
 _SIGNS = {True: "✓", False: "✗", None: "?"}

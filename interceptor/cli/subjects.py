@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from interceptor.config import Config
     from interceptor.facts import HostFacts
     from interceptor.names import Family
+    from interceptor.sheets.sheet import Sheet
 
 SOURCES: tuple[click.Parameter, ...] = (
     click.Option(["--live"], is_flag=True, help="look at what --netns holds now, of anybody"),
@@ -33,11 +34,12 @@ SOURCES: tuple[click.Parameter, ...] = (
 
 
 class Looked(NamedTuple):
-    """Rules, and what is wanted of them."""
+    """Rules, what is wanted of them, and the sheet that says so."""
 
     subject: Subject
     intent: Intent
     config: Config
+    sheet: Sheet
 
 
 def look(
@@ -73,7 +75,7 @@ def look(
             else configured(config, sheet, facts)
         )
     intent = intent_of(config, sheet, facts)
-    return Looked(subject, intent, intent.config)
+    return Looked(subject, intent, intent.config, sheet)
 
 
 def _families(config: Config, facts: HostFacts) -> tuple[Family, ...]:

@@ -21,18 +21,19 @@ from interceptor.detection.found import Detected, Found, Layer, Unknown, Verdict
 from interceptor.detection.pairing import families_of
 from interceptor.detection.pattern import base_of, intercepts
 from interceptor.detection.search import Likeness, Search
+from interceptor.errors import RulesetError
 from interceptor.layers import DEFAULTS
 from interceptor.model import Ruleset, Table, reachable
+from interceptor.names import Family
 from interceptor.record import Record, without_record
-from interceptor.render import iptables
+from interceptor.render import iptables, nftables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from interceptor.analysis.compare import Change
     from interceptor.detection.candidate import Candidate
-    from interceptor.model import Routing
-    from interceptor.names import Family
+    from interceptor.model import Chain, Routing, Rule
     from interceptor.sheets.sheet import Sheet
 
 _ENOUGH = 0.6
@@ -145,7 +146,7 @@ def _rank(layer: Layer, one: Likeness, record: Record | None) -> tuple[object, .
 
 def _share(layer: Layer, one: Likeness) -> float:
     """Give the share of rules that are alike, less for hand-overs it leaves to others."""
-    unexplained = sum(1 for _ in _unexplained(_without(layer.tables, one)))
+    unexplained = sum(1 for _ in _handovers(_without(layer.tables, one)))
     there = one.fitting.held.counts[1] + one.best.target.counts[1] + unexplained
     named = _NAMED if one.is_named else 0
     return 1 - (one.best.differences + unexplained) / max(there, 1) + named
@@ -278,6 +279,12 @@ def _handing_over(table: Table) -> bool:
 
 def _unexplained(tables: tuple[Table, ...]) -> Iterator[Unknown]:
     """Find rules that hand connections over and that a packet can come to."""
+    for table, chain, rule in _handovers(tables):
+        where = f"{table.family} {table.name} {chain.name}"
+        yield Unknown(where, _say(table, rule))
+
+
+def _handovers(tables: tuple[Table, ...]) -> Iterator[tuple[Table, Chain, Rule]]:
     for table in tables:
         if not _handing_over(table):
             continue
@@ -289,7 +296,14 @@ def _unexplained(tables: tuple[Table, ...]) -> Iterator[Unknown]:
             for chain in reachable(chains, base.name)
         }
         for chain in met.values():
-            for rule in chain.rules:
-                if intercepts(rule.action):
-                    where = f"{table.family} {table.name} {chain.name}"
-                    yield Unknown(where, rule.text or iptables.words(rule))
+            yield from ((table, chain, rule) for rule in chain.rules if intercepts(rule.action))
+
+
+def _say(table: Table, rule: Rule) -> str:
+    """Give a rule in the words of the tool that prints its table."""
+    try:
+        if table.family is Family.INET:
+            return nftables.words(rule)
+        return rule.text or iptables.words(rule, table.family)
+    except RulesetError:
+        return rule.text

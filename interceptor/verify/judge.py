@@ -110,6 +110,10 @@ def judge_taken(
 def _seen(probe: Probe, end: End, steered: type[Redirected | Transparent]) -> tuple[str, bool]:
     """Say where it ended, and whether that is as expected."""
     port = probe.packet.destination_port
+    if isinstance(probe.expected, Translated):
+        meant = probe.expected.address or probe.packet.destination, probe.expected.port or port
+        if end.at == meant:
+            return str(probe.expected), True
     if is_direct(probe, end):
         # In the pod, to be taken to the port that was asked for anyway changes nothing.
         same = end.in_pod and probe.expected in (Redirected(port), Transparent(port))

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from interceptor.analysis.packet import LOCALHOST, Address, Direct, Fate, Packet, Redirected
+from interceptor.analysis.packet import (
+    LOCALHOST,
+    Address,
+    Direct,
+    Fate,
+    Packet,
+    Redirected,
+    Translated,
+)
 from interceptor.analysis.walk import Walk, walk, walk_sent
 from interceptor.model import PASSING, Jump, Redirect, TProxy
 from interceptor.names import LOOPBACK_INTERFACE, Family, Hook
@@ -188,6 +196,9 @@ class Planner:
         if local is not None:
             yield self._lo(self._me, local, local)
         yield self._lo(self._me, localhost, localhost)
+        handed = (self._lo(identity, localhost, localhost) for identity in self._identities)
+        # The proxy may reach the app at localhost; that this is another address shows here alone.
+        yield from (probe for probe in handed if isinstance(probe.expected, Translated))
         if local is not None:
             yield from self._self_calls(local)
 

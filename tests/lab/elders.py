@@ -6,6 +6,7 @@ other. ``{localhost}`` and ``{handover}`` are the addresses of a family.
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,6 +14,9 @@ from interceptor.names import Family
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+GOLDENS = Path(__file__).parent.parent / "goldens_of_elders"
+"""What the same configurations are in nft, by name."""
 
 _ADDRESSES = {
     Family.IP: {"localhost": "127.0.0.1/32", "handover": "127.0.0.6/32"},

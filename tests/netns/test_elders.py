@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from interceptor.names import Family
+from tests.lab.elders import ELDERS, GOLDENS
 from tests.lab.envoy import Proxy, running_envoy
 from tests.lab.http import web_server
 from tests.lab.left import LEFT
@@ -64,6 +66,30 @@ OLD = {
         "ISTIO_OUTPUT",
     ),
 }
+
+
+@pytest.mark.parametrize("variant", ["nft", "legacy"])
+@pytest.mark.parametrize("name", ELDERS)
+def test_the_tables_of_rules_are_as_iptables_prints_them(name: str, variant: str) -> None:
+    with namespaces("elder") as (namespace,):
+        for family, tool in ((Family.IP, "iptables"), (Family.IP6, "ip6tables")):
+            lines = ELDERS[name].lines(family)
+            own = dict.fromkeys(line.split()[1] for line in lines)
+            declared = [f":{one} -" for one in own if one not in ("PREROUTING", "OUTPUT")]
+            text = "\n".join(["*nat", *declared, *lines, "COMMIT", ""])
+            namespace.run(f"{tool}-{variant}-restore", stdin=text)
+            saved = namespace.run(f"{tool}-{variant}-save", "-t", "nat").splitlines()
+            for chain in own:
+                of_it = f"-A {chain} "
+                assert [line for line in saved if line.startswith(of_it)] == [
+                    line for line in lines if line.startswith(of_it)
+                ]
+
+
+@pytest.mark.parametrize("name", ELDERS)
+def test_nft_takes_its_golden(name: str) -> None:
+    with namespaces("elder") as (namespace,):
+        namespace.run("nft", "-f", "-", stdin=(GOLDENS / f"{name}.nft").read_text())
 
 
 @pytest.mark.parametrize("name", OLD)
@@ -182,22 +208,33 @@ _AS_HANDED = {4: "127.0.0.6", 6: "::6"}
 _AS_LOCALHOST = {4: "127.0.0.1", 6: "127.0.0.1"}
 
 
+_FROM_OSM = (
+    *("--inbound-port", "15003", "--proxy-uid", "1500", "--proxy-gid", ""),
+    *("--exclude-inbound-ports", "15010,15901-15904"),
+)
+_FROM_0_1 = ("--inbound-port", "15001")
+
+
 class Run(NamedTuple):
-    """A sheet, its Envoy, whom the app sees, what is direct, and whether calls by lo are not."""
+    """A sheet, its Envoy, whom the app sees, what is direct, and whether calls by lo are not.
+
+    ``moves_by`` are the flags with which ``sidecar`` serves that Envoy as well.
+    """
 
     sheet: str
     proxy: Proxy
     sees: dict[int, str]
     direct: tuple[int, ...]
     takes_lo: bool
+    moves_by: tuple[str, ...] = ()
 
 
 @pytest.mark.parametrize(
     "run",
     [
-        Run("osm", _OSM_PROXY, _AS_LOCALHOST, (15010, 15901), takes_lo=False),
+        Run("osm", _OSM_PROXY, _AS_LOCALHOST, (15010, 15901), takes_lo=False, moves_by=_FROM_OSM),
         Run("istio-1.5", Proxy(), _AS_HANDED, (22, 15020), takes_lo=True),
-        Run("istio-0.1", _0_1_PROXY, _AS_LOCALHOST, (), takes_lo=True),
+        Run("istio-0.1", _0_1_PROXY, _AS_LOCALHOST, (), takes_lo=True, moves_by=_FROM_0_1),
     ],
     ids=lambda run: run.sheet,
 )
@@ -228,8 +265,32 @@ def test_a_real_envoy_both_ways(pod: Pod, rule_path: RulePath, tmp_path: Path, r
             body, entries = mesh.ask(pod.pod, POD[version], _APP, passes=int(run.takes_lo))
             assert body == (here if run.takes_lo else f"hello from pod, you are {POD[version]}")
             assert [one["listener"] for one in entries] == ["inbound"] * run.takes_lo
+        done_well("install", *rule_path.flags, *run.moves_by, namespace=pod.pod)
+        assert done_well("status", namespace=pod.pod).stdout.startswith("in-sync: sidecar")
+        for version in (4, 6):
+            body, [entry] = mesh.ask(pod.client, POD[version], _APP)
+            assert (body, entry["listener"]) == (
+                f"hello from pod, you are {run.sees[version]}",
+                "inbound",
+            )
+            body, [entry] = mesh.ask(pod.pod, FAR[version], 80)
+            assert (body.startswith("hello from outside"), entry["listener"]) == (True, "outbound")
+            body, entries = mesh.ask(pod.pod, POD[version], _APP, passes=0)
+            assert (body, entries) == (f"hello from pod, you are {POD[version]}", [])
+
+        done_well("install", *flags, namespace=pod.pod)
         done = done_well("verify", "--output", "json", namespace=pod.pod)
         assert set(done.json["proxy_ports"]) == {run.proxy.inbound, run.proxy.outbound}
+
+
+def test_verify_finds_a_pod_address_that_is_not_the_pods(pod: Pod, rule_path: RulePath) -> None:
+    for address, code in ((POD[4], 0), ("192.0.2.99", 126)):
+        flags = ("--sheet", "osm", "--option", f"pod_address={address}", *rule_path.flags)
+        done_well("install", *flags, namespace=pod.pod)
+        done = interceptor("verify", "--output", "json", namespace=pod.pod)
+        assert done.code == code, done
+        [handed] = [c for c in done.json["connections"] if "dnat" in c["expected"]]
+        assert handed["ok"] is (code == 0)
 
 
 def test_at_the_pods_address_osms_envoy_reaches_an_app_that_is_not_on_localhost(

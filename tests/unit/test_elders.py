@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -27,10 +26,8 @@ from interceptor.sheets.build import family_of
 from interceptor.sheets.loader import load
 from interceptor.sources import sheet_layer
 from tests.lab import dumps
-from tests.lab.elders import ELDERS, Elder
+from tests.lab.elders import ELDERS, GOLDENS, Elder
 from tests.unit.common import FACTS, rules
-
-_GOLDENS = Path(__file__).parent.parent / "goldens_of_elders"
 
 
 @pytest.mark.parametrize("family", Family.INET.members)
@@ -52,7 +49,7 @@ def _by_chain(text: str) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("name", ELDERS)
 def test_nft_text(name: str, request: pytest.FixtureRequest) -> None:
-    elder, path = ELDERS[name], _GOLDENS / f"{name}.nft"
+    elder, path = ELDERS[name], GOLDENS / f"{name}.nft"
     made = nftables.lower(rules(elder.sheet, **elder.settings), load(elder.sheet).dialect)
     if request.config.getoption("--update-goldens"):
         path.write_text(nftables.text(made))
@@ -60,7 +57,7 @@ def test_nft_text(name: str, request: pytest.FixtureRequest) -> None:
 
 
 def test_no_golden_is_orphaned() -> None:
-    assert {path.stem for path in _GOLDENS.iterdir()} == set(ELDERS)
+    assert {path.stem for path in GOLDENS.iterdir()} == set(ELDERS)
 
 
 def test_every_option_has_a_case() -> None:

@@ -36,12 +36,22 @@ _CHOICES = {(Family.IP,): "ipv4", (Family.IP6,): "ipv6", (Family.IP, Family.IP6)
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """Settings, the rules they mean without comments, and in how many rules those differ."""
+    """Settings, the rules they mean without comments, and how those compare.
+
+    ``differences`` are rules that are missing or extra; ``left`` are those in built-in chains that
+    look like rows of the sheet, and that it does not have with these settings.
+    """
 
     values: Mapping[str, str]
     config: Config
     target: Ruleset
     differences: int
+    left: int
+
+    @property
+    def distance(self) -> tuple[int, int]:
+        """Order candidates: the less is unlike the better, and others' rules are no difference."""
+        return self.differences + self.left, self.differences
 
 
 class Fitting:
@@ -76,6 +86,12 @@ class Fitting:
         )
         self.held = self._renamed()
         self._there = _by_place(self.held)
+        self._shared = {
+            f"{one.live.family} {one.table} {one.chain}"
+            for one in placed
+            if self._language == iptables.LANGUAGE and base_of(one.table, one.chain)
+        }
+        self._called = {chain.name for chain in self._there.values()}
         self._counted = {where: Counter(chain.rules) for where, chain in self._there.items()}
 
     def _renamed(self) -> Ruleset:
@@ -106,7 +122,7 @@ class Fitting:
             target = self._lowered(config)
         except (InterceptorError, ValueError):
             return None
-        return Candidate(values, config, target, self._differences(target))
+        return Candidate(values, config, target, self._differences(target), self._left(target))
 
     def configured(self, values: Mapping[str, str]) -> Config:
         """Give the settings; options and settings are told apart by their names."""
@@ -145,21 +161,74 @@ class Fitting:
         wanted = _by_place(target)
         differences = 0
         for where in wanted.keys() | self._counted.keys():
-            there = self._counted.get(where, Counter())
-            asked = Counter(wanted[where].rules) if where in wanted else Counter()
-            apart = (there - asked).total() + (asked - there).total()
+            asked = wanted[where].rules if where in wanted else ()
+            held = self._held_at(where, asked)
+            there = Counter(held) if where in self._shared else self._counted.get(where, Counter())
+            counted = Counter(asked)
+            apart = (there - counted).total() + (counted - there).total()
             if apart:
                 differences += apart
-            elif where in wanted and where in self._counted:
-                differences += wanted[where].rules != self._there[where].rules
-            if (where in wanted) != (where in self._counted):
+            elif where in wanted and where in self._there:
+                differences += asked != held
+            if (where in wanted) != (where in self._there) and (held or where in wanted):
                 differences += _CHAIN
         return differences
+
+    def _left(self, target: Ruleset) -> int:
+        wanted = _by_place(target)
+        asked = {where: wanted[where].rules if where in wanted else () for where in self._shared}
+        there = {
+            where: len(self._there[where].rules) for where in self._shared & self._there.keys()
+        }
+        return sum(n - len(self._held_at(where, asked[where])) for where, n in there.items())
+
+    def explained(self, candidate: Candidate) -> frozenset[int]:
+        """Give the identities of the live rules that are the mesh's."""
+        wanted = _by_place(candidate.target)
+        found: set[int] = set()
+        for one in self._placed:
+            where = f"{one.live.family} {one.table} {one.chain}"
+            numbers = [*range(len(one.held.rules))]
+            if where in self._shared:
+                asked = wanted[where].rules if where in wanted else ()
+                mine = [pair.number for pair in one.laid.pairs]
+                there = self._there[where].rules
+                kept = set(map(id, self._held_at(where, asked)))
+                numbers = [n for n, rule in zip(mine, there, strict=True) if id(rule) in kept]
+            found |= {id(one.held.rules[number]) for number in numbers}
+        return frozenset(found)
+
+    def _held_at(self, where: str, asked: tuple[Rule, ...]) -> tuple[Rule, ...]:
+        """Give the rules of a live chain; of a built-in one those that the sheet can mean.
+
+        Others' rules may look like a row's, as one that lets an interface go does. In a chain they
+        share they are the mesh's if the sheet has them, or if they call what is the mesh's.
+        """
+        held = self._there[where].rules if where in self._there else ()
+        if where not in self._shared:
+            return held
+        known = frozenset(asked)
+        return tuple(rule for rule in held if rule in known or rule.target in self._called)
+
+    def held_for(self, candidate: Candidate) -> Ruleset:
+        """Give what is live of a mesh that has these settings, under the sheet's names."""
+        wanted = _by_place(candidate.target)
+        tables = []
+        for table in self.held.tables:
+            chains = []
+            for chain in table.chains:
+                where = f"{table.family} {table.name} {chain.name}"
+                asked = wanted[where].rules if where in wanted else ()
+                rules = self._held_at(where, asked)
+                if rules or where in wanted or where not in self._shared:
+                    chains.append(Chain(chain.name, rules, chain.base))
+            tables.append(Table(table.family, table.name, tuple(chains)))
+        return Ruleset(tuple(tables))
 
     def findings(self, candidate: Candidate) -> tuple[Finding, ...]:
         """Name each difference in the words of ``status``."""
         say = nftables.words if self._language == nftables.LANGUAGE else _words
-        return tuple(compare(candidate.target, self.held, say))
+        return tuple(compare(candidate.target, self.held_for(candidate), say))
 
     def name_of(self, table: str, chain: str) -> str:
         """Give the name that a chain of the sheet has in the language."""

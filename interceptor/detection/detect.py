@@ -105,7 +105,7 @@ def _nearest(
         if likeness is not None:
             begun.append((search, likeness))
     begun.sort(key=lambda pair: _rank(layer, pair[1], record))
-    if begun and begun[0][1].best.differences:
+    if begun and any(begun[0][1].best.distance):
         begun[:_NEAR] = [(search, search.improve(one)) for search, one in begun[:_NEAR]]
         begun.sort(key=lambda pair: _rank(layer, pair[1], record))
     if not begun or begun[0][1].explained < _ENOUGH:
@@ -136,7 +136,7 @@ def _rank(layer: Layer, one: Likeness, record: Record | None) -> tuple[object, .
     whole = not one.best.differences
     return (
         not whole,
-        0.0 if whole else -_share(layer, one),
+        one.best.left if whole else -_share(layer, one),
         not is_recorded,
         not one.is_named,
         len(one.fitting.given(one.best)),
@@ -147,7 +147,7 @@ def _rank(layer: Layer, one: Likeness, record: Record | None) -> tuple[object, .
 def _share(layer: Layer, one: Likeness) -> float:
     """Give the share of rules that are alike, less for hand-overs it leaves to others."""
     unexplained = sum(1 for _ in _handovers(_without(layer.tables, one)))
-    there = one.fitting.held.counts[1] + one.best.target.counts[1] + unexplained
+    there = one.fitting.held_for(one.best).counts[1] + one.best.target.counts[1] + unexplained
     named = _NAMED if one.is_named else 0
     return 1 - (one.best.differences + unexplained) / max(there, 1) + named
 
@@ -182,7 +182,7 @@ def _told(layer: Layer, nearest: _Nearest, others: Ruleset, check: Callable[[], 
         also=nearest.also,
         recorded=nearest.recorded.version if nearest.recorded else "",
         record=recorded if recorded != settings else {},
-        rules=fitting.held.counts[1],
+        rules=fitting.held_for(best).counts[1],
         routing=best.target.routing,
         path=path_of(likeness.sheet),
     )
@@ -198,7 +198,7 @@ def _changes(
     """Give traffic that fares otherwise than it should, and whether that could be told."""
     should, does = (
         Rules(ruleset, families, layer.language, has_routing=False)
-        for ruleset in (meant.target, likeness.fitting.held)
+        for ruleset in (meant.target, likeness.fitting.held_for(meant))
     )
     try:
         return tuple(compare(should, does, check)), True
@@ -253,11 +253,10 @@ def _beside(layers: tuple[Layer, ...], own: Layer, nearest: _Nearest) -> Ruleset
 def _without(tables: tuple[Table, ...], likeness: Likeness) -> tuple[Table, ...]:
     """Take away what a sheet explains: its chains, and its rules in built-in ones."""
     whole: set[tuple[str, str, str]] = set()
-    mine: set[int] = set()
+    mine = likeness.fitting.explained(likeness.best)
     for one in likeness.placed:
         if one.held.base is None:
             whole.add((one.live.family, one.live.name, one.held.name))
-        mine |= {id(one.held.rules[pair.number]) for pair in one.laid.pairs}
     return tuple(
         msgspec.structs.replace(
             table,

@@ -51,7 +51,7 @@ class Likeness(msgspec.Struct, frozen=True):
     @property
     def explained(self) -> float:
         """Give the share of rules that are as the sheet has them."""
-        there = self.fitting.held.counts[1] + self.best.target.counts[1]
+        there = self.fitting.held_for(self.best).counts[1] + self.best.target.counts[1]
         return max(0.0, 1 - self.best.differences / there) if there else 0.0
 
     @property
@@ -103,11 +103,11 @@ class Search:
             return None
         agreed = best.reading.agreed
         for contested in (*([name] for name in agreed), [*agreed]):
-            if not best.best.differences:
+            if not any(best.best.distance):
                 break
             self._check()
             again = self._laid(tables, routing, {name: agreed[name] for name in contested})
-            if again is not None and again.best.differences < best.best.differences:
+            if again is not None and again.best.distance < best.best.distance:
                 best = again
         return best
 
@@ -133,11 +133,11 @@ class Search:
         for name, text in silent.items():
             # That no rule speaks of it may also be because it is as usual.
             hidden = default_text(self._sheet, name)
-            if best is None or not best.differences:
+            if best is None or not any(best.distance):
                 break
             if text != hidden:
                 usual = fitting.try_out({**best.values, name: hidden})
-                if usual is not None and usual.differences < best.differences:
+                if usual is not None and usual.distance < best.distance:
                     best = usual
         return Likeness(self._sheet, placed, reading, fitting, values, best) if best else None
 
@@ -155,24 +155,25 @@ class Search:
         for _ in range(_ROUNDS):
             before = best
             for values in self._others(likeness, best):
-                if not best.differences:
+                if not any(best.distance):
                     break
                 self._check()
                 found = likeness.fitting.try_out(values(best.values))
                 if found and self._cost(likeness, found) < self._cost(likeness, best):
                     best = found
-            if best is before or not best.differences:
+            if best is before or not any(best.distance):
                 break
         return msgspec.structs.replace(likeness, best=best)
 
-    def _cost(self, likeness: Likeness, one: Candidate) -> tuple[int, int]:
+    def _cost(self, likeness: Likeness, one: Candidate) -> tuple[int, int, int]:
         """Weigh differences, and values that neither a rule nor the sheet gives a reason for."""
         odd = sum(
             text not in (likeness.start.get(name), default_text(self._sheet, name))
             for name, text in one.values.items()
             if name != _TOLD
         )
-        return (one.differences + _ODD * odd if one.differences else 0), odd
+        total, differences = one.distance
+        return (total + _ODD * odd if total else 0), differences, odd
 
     def recorded(self, likeness: Likeness, record: Record) -> Candidate | None:
         """Give the settings that were recorded, with the rules they mean."""
@@ -196,7 +197,7 @@ class Search:
             self._check()
             plain = {**best.values, name: default_text(self._sheet, name)}
             found = likeness.fitting.try_out(plain)
-            if found is not None and found.differences <= best.differences:
+            if found is not None and found.distance <= best.distance:
                 best = found
         return msgspec.structs.replace(likeness, best=best)
 

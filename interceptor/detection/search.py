@@ -150,20 +150,29 @@ class Search:
         return fitting.try_out({name: default_text(self._sheet, name) for name in values})
 
     def improve(self, likeness: Likeness) -> Likeness:
-        """Try other values as long as that leaves fewer differences."""
-        best = likeness.best
+        """Try other values as long as that leaves less that is unlike.
+
+        At first the best change of all is taken, since a wrong one can hide what is right; after
+        that each that is better.
+        """
+        best = self._round(likeness, likeness.best, is_first=True)
         for _ in range(_ROUNDS):
             before = best
-            for values in self._others(likeness, best):
-                if not any(best.distance):
-                    break
-                self._check()
-                found = likeness.fitting.try_out(values(best.values))
-                if found and self._cost(likeness, found) < self._cost(likeness, best):
-                    best = found
-            if best is before or not any(best.distance):
+            best = self._round(likeness, best)
+            if best is before:
                 break
         return msgspec.structs.replace(likeness, best=best)
+
+    def _round(self, likeness: Likeness, start: Candidate, *, is_first: bool = False) -> Candidate:
+        best = start
+        for change in self._others(likeness, start):
+            if not any(best.distance):
+                break
+            self._check()
+            found = likeness.fitting.try_out(change(start.values if is_first else best.values))
+            if found and self._cost(likeness, found) < self._cost(likeness, best):
+                best = found
+        return best
 
     def _cost(self, likeness: Likeness, one: Candidate) -> tuple[int, int, int]:
         """Weigh differences, and values that neither a rule nor the sheet gives a reason for."""

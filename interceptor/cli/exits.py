@@ -9,8 +9,8 @@ FAILED = 1
 USAGE = 2
 """The command line, a setting or a sheet makes no sense."""
 FOUND = 3
-"""``check``, ``status``, ``prove``, ``diff``, ``cni status`` or ``cni pods`` found something; or
-``explain`` cannot tell."""
+"""``check``, ``status``, ``prove``, ``diff``, ``cni status`` or ``cni pods`` found something;
+``detect`` found no mesh that is as it should be; or ``explain`` cannot tell."""
 CANNOT = 4
 """This host cannot; the message names what is missing."""
 UNVERIFIED = 126
@@ -24,7 +24,7 @@ MEANINGS = {
     FAILED: "failed, and nothing is half-done; or done, and stdout could not take the answer",
     USAGE: "the command line, a setting or a sheet makes no sense",
     FOUND: "check, status, prove, diff, cni status or cni pods found something; "
-    "explain cannot tell",
+    "detect found no mesh, or one that drifted; explain cannot tell",
     CANNOT: "this host cannot: the message names what is missing; or verify could try nothing",
     UNVERIFIED: "verify saw a connection go another way than it should, or had no time to try all",
     INTERRUPTED: "ended by Ctrl-C, SIGTERM or SIGHUP, after what was begun was done or undone",

@@ -25,6 +25,7 @@ COMMANDS = {
     "check": "Say whether this host can hold the rules, feature by feature.",
     "install": "Put the rules in force, all of them or none.",
     "status": "Say whether what is in force is still what was meant.",
+    "detect": "Say which mesh intercepts a pod, with which settings, and whether it has drifted.",
     "verify": "Make real connections and see where they end.",
     "uninstall": "Remove all that was ever installed.",
     "explain": "Say what becomes of one connection, and why, rule by rule.",

@@ -71,8 +71,16 @@ def from_files(paths: Iterable[str], families: tuple[Family, ...] = ()) -> Subje
         ParseError: a file is none of these, or cannot be read.
     """
     names = list(paths)
-    ruleset = dump.joined([_read(path) for path in names])
-    return Subject(_dumped(ruleset, families, has_routing=False), " and ".join(names))
+    return Subject(_dumped(read_files(names), families, has_routing=False), " and ".join(names))
+
+
+def read_files(paths: Iterable[str]) -> Ruleset:
+    """Give all tables in dumps, records too.
+
+    Raises:
+        ParseError: a file is no dump, or cannot be read.
+    """
+    return dump.joined([_read(path) for path in paths])
 
 
 def _read(path: str) -> Ruleset:

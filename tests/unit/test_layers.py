@@ -24,6 +24,7 @@ _ORDER = [
     {"frontends"},
     {"system"},
     {"backends"},
+    {"detection"},
     {"operations"},
     {"verify"},
     {"cni"},
@@ -84,7 +85,7 @@ def test_only_some_rooms_touch_linux(path: Path) -> None:
     roots = {name.split(".")[0] for name in imports(path)}
     if room(path) not in _MAY_TOUCH_LINUX:
         assert not roots & _LINUX
-    if room(path) in {"render", "analysis", "model", "parse"}:
+    if room(path) in {"render", "analysis", "model", "parse", "detection"}:
         assert not roots & _PURE
 
 

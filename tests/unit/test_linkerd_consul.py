@@ -140,7 +140,6 @@ VIOLATED: dict[str, set[str]] = {
     "consul-everything": _CONSUL
     | _queries("dnat to 10.0.34.16", elsewhere=True)
     | _queries("dnat to 2001:db8::68", elsewhere=True)
-    | _otherwise("dnat to 10.0.34.16")
     | {
         f"exceptions-hold: destinations you excluded: direct is wanted, and it is dnat to {to}"
         for to in ("10.0.34.16", "2001:db8::68")
@@ -154,8 +153,7 @@ VIOLATED: dict[str, set[str]] = {
     | _otherwise("direct"),
     "consul-dns-port-dual in nftables": _CONSUL
     | _queries("dnat to [::1]:8600", elsewhere=False)
-    | _queries("dnat to 127.0.0.1:8600", elsewhere=False)
-    | _otherwise("dnat to 127.0.0.1:8600"),
+    | _queries("dnat to 127.0.0.1:8600", elsewhere=False),
     "linkerd-twice": _LINKERD
     | _twice("PROXY_INIT_REDIRECT rule 3", "to the inbound listener of the proxy", 1),
     "consul-twice": _CONSUL

@@ -1,0 +1,1 @@
+"""Which mesh intercepts: the inverse of building rules from a sheet. Pure."""

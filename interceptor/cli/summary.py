@@ -32,8 +32,8 @@ def summary(config: Config, place: str, done: Installed) -> list[str]:
         return [f"already in place in {place}: {config.sheet} on {done.backend}"]
     families = " and ".join(FAMILY_NAMES[family] for family in done.family.members)
     held = size(done.chains, done.rules, done.enforced)
-    # What comes from within goes where outbound connections go.
-    within = {config.outbound_port} if config.virtual_interfaces else set()
+    # What comes from within goes where outbound connections and queries go.
+    within = {config.outbound_port, config.dns_port} - {config.inbound_port}
     inbound = _handed_to(done.ruleset, Hook.PREROUTING) - within
     outbound = _handed_to(done.ruleset, Hook.OUTPUT)
     queries = {config.dns_port} & outbound if config.capture_dns is not DnsCapture.OFF else set()
@@ -44,7 +44,7 @@ def summary(config: Config, place: str, done: Installed) -> list[str]:
         f"  inbound   {_whereto(inbound)}",
         f"  outbound  {_whereto(calls)}",
         *([f"  DNS       {_whereto(queries)}"] if queries else []),
-        f"  exempt    {_exempt(config)}",
+        *([f"  exempt    {_exempt(config)}"] if inbound or outbound else []),
         *_settings(config),
         *(f"  removed   what was there in {name}" for name in done.removed_from),
     ]

@@ -32,7 +32,8 @@ class MarkRule(msgspec.Struct, frozen=True, order=True):
 
     def __str__(self) -> str:
         mark = Mark(self.mark, self.mask)
-        return f"{_ip(self.family)} rule fwmark {mark} lookup {self.table}"
+        place = f" pref {self.priority}" if self.priority else ""
+        return f"{_ip(self.family)} rule fwmark {mark}{place} lookup {self.table}"
 
 
 class LocalRoute(msgspec.Struct, frozen=True, order=True):

@@ -132,14 +132,15 @@ def test_what_is_there_is_seen_as_ip_shows_it() -> None:
         namespace.run("ip", "address", "add", "10.6.6.6/24", "dev", "lo")
         with namespace:
             found = rtnetlink.look()
+    # The kernel gives each the place before the last one's.
     assert sorted(map(str, found)) == [
         "ip -4 address 10.5.5.5/32 dev lo",
         "ip -4 route local default dev lo table 5000",
-        "ip -4 rule fwmark 0x7 lookup 5000",
-        "ip -4 rule fwmark 0x8/0xf lookup 5000",
+        "ip -4 rule fwmark 0x7 pref 32765 lookup 5000",
+        "ip -4 rule fwmark 0x8/0xf pref 32764 lookup 5000",
         "ip -6 route local default dev lo table 5000",
-        "ip -6 rule fwmark 0x7 lookup 5000",
-        "ip -6 rule fwmark 0x8/0xf lookup 5000",
+        "ip -6 rule fwmark 0x7 pref 32765 lookup 5000",
+        "ip -6 rule fwmark 0x8/0xf pref 32764 lookup 5000",
     ]
     assert {one.protocol for one in found} == {0, 99}
     assert {one.family for one in found} == {Family.IP, Family.IP6}

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from interceptor.dialect import Mesh
-    from interceptor.model import Rule, Ruleset
+    from interceptor.model import Rule, Ruleset, Table
 
 _FIRST_COMMENT = "istio/"
 """Begins the comments of Istio before 0.8; later ones wrote none."""
+
+_AMBIENT_TABLES, _AMBIENT_CHAIN = "istio-ambient-", "ISTIO_PRERT"
 
 
 def sheet_left(mesh: Mesh, own: Ruleset) -> str:
@@ -27,9 +29,16 @@ def sheet_left(mesh: Mesh, own: Ruleset) -> str:
     first, *_ = mesh.sheets
     if mesh is not ISTIO:
         return first
+    if any(_is_ambients(table) for table in own.tables):
+        return "ambient"
     if any(rule.why.startswith(_FIRST_COMMENT) for rule in _rules(own)):
         return "istio-0.1"
     return "istio-1.5" if _is_1_5(own) else first
+
+
+def _is_ambients(table: Table) -> bool:
+    """Whether a table is nft's of ambient mode, or has its chain for what comes in."""
+    return table.name.startswith(_AMBIENT_TABLES) or table.chain(_AMBIENT_CHAIN) is not None
 
 
 def _is_1_5(own: Ruleset) -> bool:

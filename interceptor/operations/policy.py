@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from interceptor.backends.generations import sheet_left
 from interceptor.errors import ConfigError, InterceptorError
 from interceptor.layers import DEFAULTS, Layer, Resolved, resolve
 from interceptor.operations.site import left_by
@@ -47,6 +46,8 @@ def installed_policy(resolved: Resolved, sheet: Sheet, site: Site) -> Policy:
         return Policy(resolved.config, sheet, f"the defaults of the sheet {sheet.name}")
     owned = [site.own(name) for name in holders if record is None]
     for mesh, left in ((mesh, own) for own in owned for mesh in left_by(own)):
+        from interceptor.backends.generations import sheet_left
+
         raise ConfigError(
             f"rules of {mesh.tool} are here, and nothing says what they were made from",
             hint=f"say it: --sheet {sheet_left(mesh, left)} and its settings; "

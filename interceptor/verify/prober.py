@@ -189,7 +189,9 @@ class Prober:
                 is_answered=is_answered,
                 steered=self._there.proxies.steered,
             )
-        if isinstance(attempt.probe.expected, Translated):
+        # What stays in the pod comes to a listener of ours, or is lost.
+        is_beyond = attempt.probe.way is not Way.LOCAL
+        if isinstance(attempt.probe.expected, Translated) and is_beyond:
             return judge_elsewhere(attempt.probe)
         if attempt.has_other:
             return judge_answered(attempt.probe, others)

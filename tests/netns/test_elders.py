@@ -16,6 +16,7 @@ from tests.lab.netns import namespaces
 from tests.lab.paths import RULE_PATHS, RulePath, by_chain, done_well, dump, interceptor
 from tests.lab.pod import CLIENT, FAR, POD, POD_SIDE
 from tests.lab.traffic import connect, recorder
+from tests.lab.waiting import becomes
 from tests.netns.test_envoy import Mesh
 from tests.netns.test_takeover import prepare
 
@@ -174,6 +175,9 @@ def _who_takes_it(pod: Pod) -> tuple[tuple[str, object], tuple[str, object]]:
     return ("in", inbound.get("port", inbound)), ("out", outbound.get("port", str(outbound)))
 
 
+_ENOUGH = 10
+
+
 class _Calls:
     """Connections both ways, one after the other, until told to stop; by root, as it is safe."""
 
@@ -191,10 +195,11 @@ class _Calls:
             self._rounds += 1
 
     def stop(self) -> set[tuple[str, object]]:
-        """Give all that was seen."""
+        """Give all that was seen, once there were enough."""
+        enough = becomes(lambda: self._rounds > _ENOUGH, 20)
         self._stopped.set()
         self._thread.join()
-        assert self._rounds > 10
+        assert enough
         return self._seen
 
 

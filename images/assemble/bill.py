@@ -37,18 +37,15 @@ class Item:
 
 def of_debian(package: Package) -> Item:
     """Give a Debian package's item."""
-    purl = (
-        f"pkg:deb/debian/{package.name}@{package.version}?arch={package.architecture}&distro=debian-12"
-    )
+    which = f"arch={package.architecture}&distro=debian-12"
+    purl = f"pkg:deb/debian/{package.name}@{package.version}?{which}"
     return Item(package.name, package.name, package.version, purl, "Organization: Debian")
 
 
 def of_wheel(wheel: Wheel) -> Item:
     """Give a Python package's item."""
     purl = f"pkg:pypi/{wheel.name.lower()}@{wheel.version}"
-    return Item(
-        wheel.name, wheel.name, wheel.version, purl, _NOBODY, wheel.licence, wheel.digest
-    )
+    return Item(wheel.name, wheel.name, wheel.version, purl, _NOBODY, wheel.licence, wheel.digest)
 
 
 def of_image(name: str, version: str) -> Item:

@@ -48,7 +48,9 @@ def read() -> Debian:
     packages = {}
     for paragraph in (_DATABASE / "status").read_text().split("\n\n"):
         fields = dict(
-            line.split(": ", 1) for line in paragraph.splitlines() if line[:1] != " " and ": " in line
+            line.split(": ", 1)
+            for line in paragraph.splitlines()
+            if line[:1] != " " and ": " in line
         )
         if fields.get("Status") == "install ok installed":
             name = fields["Package"]

@@ -48,7 +48,7 @@ def needed(paths: Iterable[str]) -> set[str]:
     """
     found = set()
     for path in paths:
-        done = subprocess.run(  # noqa: S603 - nobody's words: a loader and a file of this build
+        done = subprocess.run(
             [loader(), "--list", path], check=True, capture_output=True, text=True
         )
         if "not found" in done.stdout:

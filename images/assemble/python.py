@@ -13,7 +13,6 @@ import marshal
 import struct
 import zipfile
 from dataclasses import dataclass
-from email.message import Message
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from images.assemble.tree import FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from email.message import Message
 
     from images.assemble.recipe import Recipe
     from images.assemble.tree import Tree

@@ -30,7 +30,10 @@ LABELS = {
 """Not git's, or every commit would make other images."""
 
 _CACHE = ROOT / ".cache/images"
-_MADE_OF = ("interceptor", "rules", "images", "pyproject.toml", ".ci/build_hook.py")
+_MADE_OF = (
+    *("interceptor", "rules", "images"),
+    *("pyproject.toml", "README.md", "LICENSE", ".ci/build_hook.py", ".ci/build.lock"),
+)
 _NOT_OF = ("__pycache__", "manifests")
 _CONTAINERS = """\
 [engine]

@@ -18,7 +18,7 @@ from tests.lab.images import LABELS, Image, built_again
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(900)]  # whoever is first builds
 
 _SHELLS = re.compile(r"/(\w*sh|busybox|toybox|perl|env|xargs|awk|apt.*|dpkg.*)$")
 
@@ -145,7 +145,6 @@ def test_each_file_in_the_bill_is_of_one_package_and_each_package_has_some(
     assert {"msgspec", "click", "interceptor"} <= {one["name"] for one in packages.values()}
 
 
-@pytest.mark.timeout(600)
 def test_who_builds_it_again_builds_the_same_bytes(images: Path, tmp_path: Path) -> None:
     again = built_again(tmp_path)
     for file in ("interceptor-init", "interceptor-cni"):

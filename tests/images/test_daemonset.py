@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.lab.node import Node
     from tests.lab.podman import Podman
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(900)]  # whoever is first builds
 
 _MANIFEST = ROOT / "images/manifests/cni/daemonset.yaml"
 _INJECT = {"interceptor.dev/inject": "true"}

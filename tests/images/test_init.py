@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.lab.paths import Done
     from tests.lab.podman import Podman
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(900)]  # whoever is first builds
 
 _CONFINED = (
     *("run", "--rm", "--network", "plain", "--read-only", "--read-only-tmpfs=false"),

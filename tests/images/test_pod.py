@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.lab.node import Node
     from tests.lab.podman import Podman
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(900)]  # whoever is first builds
 
 _MANIFEST = ROOT / "images/manifests/init-pod.yaml"
 _KEPT = {"io.podman.annotations.init.container.type": "always"}

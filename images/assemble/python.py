@@ -39,7 +39,7 @@ from interceptor.cli.entry import main
 
 main()
 """
-"""Without ``site``, which costs a start 5 ms, and with nothing of the environment's."""
+"""Without ``site``, which a start need not wait for, and with nothing of the environment's."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 SHELL := /bin/bash -euo pipefail
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-long test-kubernetes lint format bench bpf readme lock clean
+.PHONY: help setup demo test test-long test-kubernetes lint format bench bpf wheels images readme lock clean
 
 # Debian's own, so that python3-bpfcc, which PyPI does not have, can be imported.
 PYTHON ?= /usr/bin/python3
@@ -51,6 +51,12 @@ bench: setup ## how long things take, beside a bare tool in the same run (root)
 	@$(BIN)/python -m bench
 
 bpf: setup ## compile rules/bpf, as setup does where a source is newer
+
+wheels: setup ## what the images' Python packages are installed from, in dist/wheels
+	@images/wheels
+
+images: wheels ## the container images, with podman and no registry, in dist/images too (root)
+	@images/build
 
 lock: setup ## move the pinned versions to the newest
 	.ci/lock

@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 
-from bench import analysis, cni, connections, ebpf, install, legacy, startup
+from bench import analysis, cni, connections, ebpf, images, install, legacy, startup
 
 _ROUNDS = 15
 _SLOW_ROUNDS = 5
@@ -32,6 +32,7 @@ def main() -> None:
     analysis.bench_big_host(_SLOW_ROUNDS)
     startup.bench(_ROUNDS)
     startup.bench_imports()
+    images.bench(_SLOW_ROUNDS)
     legacy.bench(_SLOW_ROUNDS)
 
 

@@ -32,6 +32,8 @@ cgroup_manager = "cgroupfs"
 events_logger = "none"
 # Those in memory would be shared with other podmans.
 lock_type = "file"
+# What holds a pod's namespaces; podman would build one.
+infra_image = "{image}"
 # Where the clean-up that its monitors start looks for it, below the storage.
 static_dir = "{directory}/storage/libpod"
 tmp_dir = "{directory}/tmp"
@@ -78,6 +80,7 @@ class Podman:
             "bin_dir": bin_dir,
             "conf_dir": conf_dir,
             "network": network,
+            "image": image.NAME,
         }
         for name, text in (("containers.conf", _CONTAINERS), ("storage.conf", _STORAGE)):
             (directory / name).write_text(text.format(**places))

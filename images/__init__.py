@@ -1,0 +1,1 @@
+"""How the container images are made: see docs/images.md."""

@@ -7,6 +7,7 @@ each of these is done once on each backend, and what is decided without the kern
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 from typing import TYPE_CHECKING, NamedTuple
@@ -135,8 +136,6 @@ def arguments(release: str, *, everything: bool, only: Sequence[str] = ()) -> li
     barred = [*_NOT_INSIDE, *([] if able else ["ebpf"])]
     tests = list(only) or (list(_ALL) if everything else ids(at_sockets=able))
     return [
-        *("-p", "tests.lab.vm.report"),
-        *("-p", "no:cacheprovider"),
         *("-n", "2", "-q", "--no-skips", "--timeout", "110"),
         *("-k", " and ".join(f"not {word}" for word in barred)),
         *tests,
@@ -152,3 +151,12 @@ def compile_here(only: Sequence[str] = ()) -> None:
     argv = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
     tests = list(only) or ids(at_sockets=True)
     subprocess.run([*argv, *tests], check=True, cwd=PROJECT, stdout=subprocess.DEVNULL)
+
+
+def main() -> None:
+    """Print pytest's arguments on this kernel."""
+    print("\n".join(arguments(platform.release(), everything=False)))
+
+
+if __name__ == "__main__":
+    main()

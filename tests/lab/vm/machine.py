@@ -21,9 +21,9 @@ _END_S = 20
 class Limits(NamedTuple):
     """How long a machine may take: to its first word, between words, and in all; seconds."""
 
-    first_s: float = 90
-    silence_s: float = 150
-    all_s: float = 600
+    first_s: float = 180
+    silence_s: float = 240
+    all_s: float = 1200
 
 
 class Finished(msgspec.Struct, frozen=True):

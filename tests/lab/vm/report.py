@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _WHY = 2000
-_TOOLS = (("nft", "--version"), ("iptables", "--version"), ("python3", "--version"))
+_TOOLS = (("nft", "--version"), ("iptables", "--version"), (sys.executable, "--version"))
 
 
 class Reporter:
@@ -41,7 +42,11 @@ class Reporter:
             self.say(Collected(tests))
 
     def pytest_sessionstart(self) -> None:
-        self.say(Begun(platform.release(), {argv[0]: _version(argv) for argv in _TOOLS}))
+        self.say(
+            Begun(
+                platform.release(), {os.path.basename(argv[0]): _version(argv) for argv in _TOOLS}
+            )
+        )
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if session.items:

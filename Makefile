@@ -20,6 +20,8 @@ KERNELS ?= 5.10 6.1 6.12
 # Machines at once; 0 is as many as this one bears. ALL=1 runs the whole suite in each.
 JOBS ?= 0
 ALL ?=
+# Times what a machine may take, where others work on this one too.
+PATIENCE ?= 1
 VM := $(CURDIR)/.cache/vm
 # Where what is built for test-kubernetes stays: five minutes' work, 240 MB.
 KUBERNETES ?= $(CURDIR)/.cache/kubernetes
@@ -43,7 +45,7 @@ test-kubernetes: setup $(KUBERNETES)/version ## pods of a real API server and ku
 	KUBERNETES=$(KUBERNETES) $(BIN)/pytest --no-skips tests/kubernetes
 
 test-vm: setup .stamps/vm ## the suite's core on other kernels, emulated: KERNELS="5.10 6.1" JOBS=2 ALL=1 (root)
-	$(BIN)/python -m tests.lab.vm --cache $(VM) --jobs $(JOBS) $(if $(ALL),--all) $(KERNELS)
+	$(BIN)/python -m tests.lab.vm --cache $(VM) --jobs $(JOBS) --patience $(PATIENCE) $(if $(ALL),--all) $(KERNELS)
 
 box: .stamps/vagrant ## a box for vagrant from Debian packages, without a registry (root)
 	@vagrant/box $(CURDIR)/.cache/vagrant

@@ -2,7 +2,7 @@
 
 ::
 
-    python -m tests.lab.vm --cache .cache/vm [--jobs N] [--all] [--keep] 5.10 6.1 6.12
+    python -m tests.lab.vm --cache .cache/vm [--jobs N] [--patience F] [--all] 5.10 6.1 6.12
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _one(
         asked = image.asked(Path(work), tests)
         image.join([layers[0], kernel.modules, *layers[1:], asked], boots)
         argv = machine.qemu(kernel.vmlinuz, boots, console, report, given.processors)
-        limits = _ALL_LIMITS if given.all else _LIMITS
+        limits = (_ALL_LIMITS if given.all else _LIMITS).times(given.patience)
         tell: Callable[[tuple[Message, ...]], None] = Teller(kernel.name)
         verdict = machine.run(argv, report, limits, tell)
     return kernel, verdict, time.monotonic() - begun
@@ -87,6 +87,7 @@ def _given() -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, required=True, help="where things are kept")
     parser.add_argument("--jobs", type=int, default=0, help="machines at once; 0: what fits")
     parser.add_argument("--processors", type=int, default=2, help="of each machine")
+    parser.add_argument("--patience", type=float, default=1, help="times the usual limits")
     parser.add_argument("--all", action="store_true", help="not only the chosen tests")
     parser.add_argument("--tests", nargs="*", default=[], help="these instead; not recorded")
     return parser.parse_args()

@@ -25,6 +25,10 @@ class Limits(NamedTuple):
     silence_s: float = 240
     all_s: float = 1200
 
+    def times(self, factor: float) -> Limits:
+        """Give limits for a machine that has less of this one's processors."""
+        return Limits(*(limit * factor for limit in self))
+
 
 class Finished(msgspec.Struct, frozen=True):
     """It ran all tests it meant to, and said so."""

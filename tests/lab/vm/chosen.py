@@ -31,10 +31,8 @@ class Part(NamedTuple):
 
 _RULE_PATHS = ("nftables", "iptables-nft", "iptables-legacy")
 _FATES = "test_fates.py::test_every_connection_meets_its_fate"
-_GOLDENS = "tests/netns/test_goldens_applied.py::"
 _INSTALL = "tests/netns/test_install.py::"
-_ONCE_EACH = ("default", "tproxy", "all-DNS", "virtual-interfaces", "excluded-groups")
-_SENT = ("8080-4", "8080-6")
+_ONCE_EACH = ("default", "tproxy", "all-DNS", "virtual-interfaces")
 
 CHOSEN = (
     Part(
@@ -45,23 +43,13 @@ CHOSEN = (
     Part(
         f"tests/ebpf/{_FATES}",
         "the same connections, decided at sockets",
-        ("default", "all DNS", "lists of ids", "excluded networks", "IPv6 only"),
+        ("default", "all DNS", "excluded networks"),
         at_sockets=True,
-    ),
-    Part(
-        f"{_GOLDENS}test_it_is_installed_twice_and_removed_without_residue",
-        "matches and statements no connection above meets are taken and listed as meant",
-        tuple(
-            f"{name}-{path}"
-            for name in ("many-ports", "one-family-included", "drop-invalid", "dns-resolv-conf")
-            for path in _RULE_PATHS
-        ),
     ),
     Part(
         "tests/netns/test_everything.py::test_it_is_installed_known_again_and_removed",
         "every match and action a sheet can have, in one",
     ),
-    Part(f"{_INSTALL}test_the_namespace_is_as_it_was", "removed without residue"),
     Part(f"{_INSTALL}test_foreign_rules_survive_byte_for_byte", "others' rules are listed as put"),
     Part(
         f"{_INSTALL}test_another_backend_takes_over_and_leaves_nothing",
@@ -85,12 +73,6 @@ CHOSEN = (
     ),
     Part("tests/netns/test_verify.py::test_all_is_well", "verify's own probes"),
     Part("tests/netns/test_verify_tproxy.py::test_all_is_well", "and its transparent sockets"),
-    Part("tests/netns/test_verify_datagrams.py::test_all_is_well", "and datagrams"),
-    Part(
-        "tests/netns/test_packets.py::test_a_syn_to_any_port_reaches_the_proxy",
-        "packets made by hand",
-        tuple(f"{path}-{sent}" for path in _RULE_PATHS for sent in _SENT),
-    ),
     Part("tests/netns/test_nfnetlink.py::test_all_tables_and_chains_are_seen", "nf_tables asked"),
     Part("tests/netns/test_trace.py::test_killed_it_leaves_nothing", "nftrace"),
     Part("tests/netns/test_kernels.py", "what depends on the version, or is refused by it"),
@@ -99,11 +81,20 @@ CHOSEN = (
         "one capability, and a root that is read-only",
     ),
     Part(
-        "tests/netns/test_ebpf_command.py",
-        "the programs pass this kernel's verifier, act, count and go",
+        "tests/netns/test_ebpf_command.py::test_status_counts_what_decided",
+        "the programs pass this kernel's verifier, act and count",
         at_sockets=True,
     ),
-    Part("tests/ebpf/test_sockets.py", "what apps do with sockets", at_sockets=True),
+    Part(
+        "tests/ebpf/test_sockets.py::test_a_query_is_answered_by_whom_it_asked",
+        "helpers of each kind of program",
+        at_sockets=True,
+    ),
+    Part(
+        "tests/ebpf/test_sockets.py::test_data_in_the_first_packet",
+        "what is known before the kernel chose a port",
+        at_sockets=True,
+    ),
     Part("tests/ebpf/test_lifecycle.py::test_nothing_is_left", "links and pins", at_sockets=True),
     Part(
         "tests/ebpf/test_lifecycle.py::test_replaced_without_a_moment_of_neither",

@@ -132,6 +132,10 @@ def test_the_table() -> None:
     assert (gap, tools) == ("", "Tools: nftables v1.0.6.")
 
 
+def test_without_a_run_the_table_says_so() -> None:
+    assert table(()) == "No run is on record."
+
+
 def test_every_chosen_test_is_there() -> None:
     """A test that has another name now must not go missing in silence."""
     chosen.compile_here()

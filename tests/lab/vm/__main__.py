@@ -68,7 +68,9 @@ def _one(
 ) -> tuple[image.Kernel, machine.Verdict, float]:
     """Run one machine."""
     report, console = cache / f"{kernel.name}.report", cache / f"{kernel.name}.log"
-    tests = chosen.arguments(kernel.release, everything=given.all, only=given.tests)
+    tests = chosen.arguments(
+        kernel.release, everything=given.all, only=given.tests, patience=given.patience
+    )
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(dir=cache) as work:
         boots = Path(work, "initrd")

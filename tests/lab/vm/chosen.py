@@ -108,6 +108,7 @@ CHOSEN = (
     ),
 )
 _ALL = ("tests/netns", "tests/contract", "tests/ebpf")
+_TEST_S = 110
 _NOT_INSIDE = ("envoy", "bcc", "podman", "containerd")
 """Of those that would run: what needs programs the system inside does not have."""
 
@@ -121,13 +122,15 @@ def ids(*, at_sockets: bool) -> list[str]:
     return found
 
 
-def arguments(release: str, *, everything: bool, only: Sequence[str] = ()) -> list[str]:
-    """Give pytest's arguments on a kernel, one a line."""
+def arguments(
+    release: str, *, everything: bool, only: Sequence[str] = (), patience: float = 1
+) -> list[str]:
+    """Give pytest's arguments on a kernel, one a line; ``patience`` times the usual time."""
     able = runs_ebpf(release)
     barred = [*_NOT_INSIDE, *([] if able else ["ebpf"])]
     tests = list(only) or (list(_ALL) if everything else ids(at_sockets=able))
     return [
-        *("-n", "2", "-q", "--no-skips", "--timeout", "110"),
+        *("-n", "2", "-q", "--no-skips", "--timeout", f"{_TEST_S * patience:.0f}"),
         *("-k", " and ".join(f"not {word}" for word in barred)),
         *tests,
     ]

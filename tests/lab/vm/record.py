@@ -139,6 +139,9 @@ def _shown(cell: Cell) -> str:
 
 def table(rows: Iterable[Row]) -> str:
     """Write one line for each kernel."""
+    rows = tuple(rows)
+    if not rows:
+        return "No run is on record."
     lines = [
         "| kernel | " + " | ".join(_TITLES) + " | took | on |",
         "|---|" + "---|" * (len(_TITLES) + 2),

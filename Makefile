@@ -3,7 +3,7 @@
 SHELL := /bin/bash -euo pipefail
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-long test-kubernetes lint format bench bpf wheels images readme lock clean
+.PHONY: help setup demo test test-long test-kubernetes test-vm test-vagrant box lint format bench bpf wheels images readme lock clean
 
 # Debian's own, so that python3-bpfcc, which PyPI does not have, can be imported.
 PYTHON ?= /usr/bin/python3
@@ -15,6 +15,14 @@ TESTS ?= tests
 PACKETS ?= 100000
 # Another every time; what disagrees is printed with it.
 SEED ?= $(shell date +%s)
+# Debian's; each is the newest that begins so, `newest` the newest of all.
+KERNELS ?= 5.10 6.1 6.12
+# Machines at once; 0 is as many as this one bears. ALL=1 runs the whole suite in each.
+JOBS ?= 0
+ALL ?=
+# Times what a machine may take, where others work on this one too.
+PATIENCE ?= 1
+VM := $(CURDIR)/.cache/vm
 # Where what is built for test-kubernetes stays: five minutes' work, 240 MB.
 KUBERNETES ?= $(CURDIR)/.cache/kubernetes
 
@@ -35,6 +43,15 @@ test-long: setup ## many random packets, foretold and sent; SEED=... does others
 
 test-kubernetes: setup $(KUBERNETES)/version ## pods of a real API server and kubelet, built at first (root)
 	KUBERNETES=$(KUBERNETES) $(BIN)/pytest --no-skips tests/kubernetes
+
+test-vm: setup .stamps/vm ## the suite's core on other kernels, emulated: KERNELS="5.10 6.1" JOBS=2 ALL=1 (root)
+	$(BIN)/python -m tests.lab.vm --cache $(VM) --jobs $(JOBS) --patience $(PATIENCE) $(if $(ALL),--all) $(KERNELS)
+
+box: .stamps/vagrant ## a box for vagrant from Debian packages, without a registry (root)
+	@vagrant/box $(CURDIR)/.cache/vagrant
+
+test-vagrant: setup box ## vagrant up with that box, emulated, and the suite's core inside (root)
+	@vagrant/try $(CURDIR)/.cache/vagrant
 
 lint: setup ## ruff, mypy, and whether the README shows what the program prints
 	$(BIN)/ruff check
@@ -80,6 +97,15 @@ endef
 
 # Each stamp is newer than what it was made from.
 .stamps/debian: .ci/debian-packages.txt
+	@mkdir -p $(@D)
+	$(call install_packages,$<)
+	@touch $@
+
+.stamps/vm: tests/vm/packages.txt .stamps/debian
+	$(call install_packages,$<)
+	@touch $@
+
+.stamps/vagrant: vagrant/packages.txt
 	@mkdir -p $(@D)
 	$(call install_packages,$<)
 	@touch $@

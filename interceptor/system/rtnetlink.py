@@ -11,16 +11,17 @@ import os
 import socket
 import struct
 from ipaddress import IPv4Address, IPv6Address
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from interceptor.errors import CommandError, HostError
-from interceptor.model import LocalRoute, LoopbackAddress, MarkRule, Routing
+from interceptor.model import OWN_PROTOCOL, LocalRoute, LoopbackAddress, MarkRule, Routing
 from interceptor.names import LOOPBACK_INTERFACE, Family
 from interceptor.system.netlink import Kernel, attribute, attributes, until_still
 from interceptor.values import FULL_MASK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 # linux/netlink.h, linux/rtnetlink.h, linux/fib_rules.h, linux/if_addr.h
 _NETLINK_ROUTE = 0
@@ -37,7 +38,11 @@ _TO_TABLE, _INVERTED = 1, 2
 _RTA_OIF, _RTA_TABLE = 4, 15
 _LOCAL_TYPE = 2
 _KERNELS_TABLES = frozenset({253, 254, 255})
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_PROTO = 1, 2, 11
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_RT_PRIORITY, _IFA_PROTO = 1, 2, 9, 11
+_KEEPS_MAKERS = (5, 18)
+"""The first Linux that keeps IFA_PROTO; older ones ignore it."""
+_OWN_METRIC = 173173173
+"""That of the route by an address of ours where makers are not kept (IFA_RT_PRIORITY, 4.18)."""
 _NO_DAD = 0x02
 _DISABLED = f"/proc/sys/net/ipv6/conf/{LOOPBACK_INTERFACE}/disable_ipv6"
 _NUMBERS = {socket.AF_INET: Family.IP, socket.AF_INET6: Family.IP6}
@@ -106,7 +111,28 @@ def _addresses(kernel: Kernel) -> Iterator[LoopbackAddress]:
             kind = IPv4Address if of == socket.AF_INET else IPv6Address
             address = kind(packed)
             if length == address.max_prefixlen and address not in _OWN_ALWAYS:
-                yield LoopbackAddress(address, _number(found.get(_IFA_PROTO)))
+                yield LoopbackAddress(address, _maker(found))
+
+
+def _maker(found: Mapping[int, bytes]) -> int:
+    """Give whose an address is: ours may be known by its metric alone."""
+    if _IFA_PROTO not in found and _number(found.get(_IFA_RT_PRIORITY)) == _OWN_METRIC:
+        return OWN_PROTOCOL
+    return _number(found.get(_IFA_PROTO))
+
+
+def _mark_of(maker: int) -> bytes:
+    """Give the attributes that tell whose an address is to this kernel, or a patched one."""
+    mark = attribute(_IFA_PROTO, bytes([maker]))
+    if maker == OWN_PROTOCOL and _release() < _KEEPS_MAKERS:
+        mark += attribute(_IFA_RT_PRIORITY, struct.pack("=I", _OWN_METRIC))
+    return mark
+
+
+def _release() -> tuple[int, int]:
+    """Give this kernel's version: 5.10.0-32-amd64 is 5, 10."""
+    major, minor = os.uname().release.split(".")[:2]
+    return int(major), int("".join(takewhile(str.isdigit, minor)))
 
 
 def _of(kernel: Kernel, kind: int, body: bytes) -> Iterator[bytes]:
@@ -134,15 +160,16 @@ def lo_takes(family: Family) -> bool:
 
 
 def add_address(address: LoopbackAddress) -> None:
-    """Give ``lo`` an address, or make one it has ours; the kernel notes whose it is since 5.18.
+    """Give ``lo`` an address, or make one it has ours.
+
+    The kernel notes whose it is since 5.18; before, the metric of the route by it does.
 
     Raises:
         HostError: IPv6 is switched off there, or this process may not.
         CommandError: the kernel refuses for another reason.
     """
     # Usable at once: nobody else on lo could have it.
-    more = attribute(_IFA_PROTO, bytes([address.protocol]))
-    refused = _send(_NEWADDR, _CREATE | _REPLACE, address, more)
+    refused = _send(_NEWADDR, _CREATE | _REPLACE, address, _mark_of(address.protocol))
     if refused:
         raise _refused(f"{address.address} cannot be added to lo", refused)
 

@@ -30,6 +30,7 @@ from tests.lab.paths import PROGRAM
 from tests.lab.pod import FAR, POD, PROXY_UID, Pod, new_pod
 from tests.lab.remembered import remember
 from tests.lab.traffic import connect, recorder
+from tests.lab.vm import record
 
 _PROJECT = Path(__file__).parent.parent.parent
 _PAGES = ("README.md", "docs/own-sheet.md", "docs/migrating.md")
@@ -58,7 +59,12 @@ def exit_table() -> str:
     return "\n".join([*lines, *(f"| {code} | {text} |" for code, text in MEANINGS.items())])
 
 
-_MADE = {"settings": settings_table, "exit codes": exit_table}
+def kernels_table() -> str:
+    """Write one line for each kernel the tests last ran on, by ``make test-vm``."""
+    return record.table(record.read())
+
+
+_MADE = {"settings": settings_table, "exit codes": exit_table, "kernels": kernels_table}
 
 
 def made(text: str) -> str:

@@ -1,0 +1,160 @@
+"""One machine: it is started, watched, and judged by what it said before it ended."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from typing import TYPE_CHECKING, NamedTuple, assert_never
+
+import msgspec
+
+from tests.lab.vm.protocol import Begun, Collected, Ended, Message, Ran, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+_LOOK_S = 0.3
+_END_S = 20
+
+
+class Limits(NamedTuple):
+    """How long a machine may take: to its first word, between words, and in all; seconds."""
+
+    first_s: float = 180
+    silence_s: float = 240
+    all_s: float = 1200
+
+    def times(self, factor: float) -> Limits:
+        """Give limits for a machine that has less of this one's processors."""
+        return Limits(*(limit * factor for limit in self))
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """It ran all tests it meant to, and said so."""
+
+    release: str
+    tools: dict[str, str]
+    tests: tuple[Ran, ...]
+    status: int
+
+
+class Lost(msgspec.Struct, frozen=True):
+    """It died, hung, said nothing or said nonsense; what had run by then, and ``why``."""
+
+    why: str
+    tests: tuple[Ran, ...] = ()
+
+
+Verdict = Finished | Lost
+
+
+def qemu(kernel: Path, image: Path, console: Path, report: Path, processors: int) -> list[str]:
+    """Give what starts an emulated machine.
+
+    It needs no hardware support, so it runs wherever tests do. Without cx16 kernels since 6.12
+    choose another way for what QEMU 7.2 gets wrong now and then (random panics).
+    """
+    return [
+        "qemu-system-x86_64",
+        *("-accel", "tcg,thread=multi"),
+        *("-cpu", "max,-cx16"),
+        *("-machine", "q35"),
+        *("-smp", str(processors)),
+        *("-m", "2560"),
+        *("-nodefaults", "-no-user-config", "-no-reboot"),
+        *("-display", "none"),
+        *("-serial", f"file:{console}"),
+        *("-serial", f"file:{report}"),
+        *("-kernel", str(kernel)),
+        *("-initrd", str(image)),
+        *("-append", "console=ttyS0 quiet panic=-1 mitigations=off"),
+    ]
+
+
+def run(
+    argv: Sequence[str],
+    report: Path,
+    limits: Limits,
+    tell: Callable[[tuple[Message, ...]], None],
+) -> Verdict:
+    """Start a machine, watch what it says in ``report``, and see that it is gone afterwards.
+
+    ``tell`` is given all messages whenever there are more.
+    """
+    report.write_bytes(b"")
+    begun = last = time.monotonic()
+    seen: tuple[Message, ...] = ()
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL) as process:
+        try:
+            while True:
+                ended = process.poll() is not None
+                said = decode(report.read_bytes())
+                now = time.monotonic()
+                if len(said) > len(seen):
+                    seen, last = said, now
+                    tell(seen)
+                if ended:
+                    return _judged(seen, f"it ended with {process.returncode}")
+                late = _late(seen, now - begun, now - last, limits)
+                if late:
+                    return Lost(late, _tests(seen))
+                time.sleep(_LOOK_S)
+        except ValueError as error:
+            return Lost(str(error), _tests(seen))
+        finally:
+            _end(process)
+
+
+def _late(seen: tuple[Message, ...], running_s: float, silent_s: float, limits: Limits) -> str:
+    """Say what takes too long, if anything does."""
+    if not seen and running_s > limits.first_s:
+        return f"it said nothing for {limits.first_s:.0f} s"
+    if seen and silent_s > limits.silence_s:
+        return f"it hangs: nothing new for {limits.silence_s:.0f} s"
+    return f"it took more than {limits.all_s:.0f} s" if running_s > limits.all_s else ""
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def _tests(said: tuple[Message, ...]) -> tuple[Ran, ...]:
+    """Give each test's last word; one that passed and then failed to clean up has failed."""
+    worst: dict[str, Ran] = {}
+    for message in said:
+        if isinstance(message, Ran):
+            before = worst.get(message.test)
+            if before is None or before.outcome == "passed":
+                worst[message.test] = message
+    return tuple(worst.values())
+
+
+def _judged(said: tuple[Message, ...], how: str) -> Verdict:
+    """Judge a machine that has ended: what it did not say did not happen."""
+    begun: Begun | None = None
+    wanted, status = 0, None
+    for message in said:
+        match message:
+            case Begun():
+                begun = message
+            case Collected(count):
+                wanted = count
+            case Ran():
+                pass
+            case Ended(code):
+                status = code
+            case _:
+                assert_never(message)
+    tests = _tests(said)
+    if begun is None:
+        return Lost(f"{how} and never spoke", tests)
+    if status is None:
+        return Lost(f"{how} after {len(tests)} of {wanted} tests", tests)
+    if not tests or len(tests) != wanted:
+        return Lost(f"{len(tests)} tests ran and {wanted} were meant to", tests)
+    return Finished(begun.release, begun.tools, tests, status)

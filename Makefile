@@ -122,17 +122,11 @@ $(KUBERNETES)/version: tests/kubernetes/build tests/kubernetes/packages.txt | .s
 	@$(PIP) --require-hashes --no-build-isolation -r .ci/dev.lock
 	@touch $@
 
-# Without the path of this checkout in it, so that everybody builds the same bytes. Hosts without
-# clang go without this backend.
+# Hosts without clang go without this backend.
 BPF := interceptor/_bpf/interceptor.bpf.o interceptor/_bpf/inbound.bpf.o
 
-$(BPF): interceptor/_bpf/%.bpf.o: rules/bpf/%.bpf.c $(wildcard rules/bpf/*.h) .stamps/debian
-	@mkdir -p $(@D)
-	@if command -v clang >/dev/null; then \
-	  clang -O2 -g -Wall -Wextra -Werror -target bpfel -mcpu=v2 -fdebug-prefix-map=$(CURDIR)=. \
-	    -I/usr/include/$$(gcc -print-multiarch) -c $< -o $@.new && \
-	  llvm-strip --strip-debug $@.new && mv $@.new $@; \
-	else echo "no clang here: the eBPF backend is left out"; fi
+$(BPF) &: $(wildcard rules/bpf/*.[ch]) .ci/bpf .stamps/debian
+	@.ci/bpf
 
 .stamps/project: pyproject.toml .stamps/venv $(BPF)
 	@$(PIP) --no-deps --no-build-isolation --editable .

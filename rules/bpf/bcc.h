@@ -9,6 +9,7 @@
 #define SEC(name) __attribute__((section(name), used))
 #define PROGRAM(hook, name) SEC(".bpf.fn." #name) int name
 #define CHECKED_ONCE static __always_inline
+#define UNROLLED _Pragma("clang loop unroll(full)")
 #define THIS_POD INTERCEPTOR_POD
 
 // To its loader this number is a map.

@@ -100,6 +100,7 @@ static __always_inline int captures(const struct policy *policy, const struct ad
 
 static __always_inline int has_exempt_mark(const struct policy *policy, __u32 mark)
 {
+	UNROLLED
 	for (int i = 0; i < MOST_MARKS; i++) {
 		if (i >= policy->marks)
 			return 0;
@@ -234,26 +235,26 @@ static __always_inline void count(__u64 pod, __u32 reason)
 		found->count[reason]++;
 }
 
-static __always_inline void lose(__u32 slot)
-{
-	__u64 *lost = bpf_map_lookup_elem(&losses, &slot);
-	if (lost)
-		(*lost)++;
-}
-
 static __always_inline struct trace *trace_of(__u32 slot, __u64 pod)
 {
 	struct trace *trace = bpf_map_lookup_elem(&traces, &slot);
 	return trace && trace->until && (!trace->pod || trace->pod == pod) ? trace : 0;
 }
 
-// Asked first, so that hardly anything is paid while nobody looks.
+CHECKED_ONCE int is_traced_by(__u32 slot, __u64 pod)
+{
+	return trace_of(slot, pod) != 0;
+}
+
+// Asked first, so that hardly anything is paid while nobody looks. Without a branch: the verifier
+// would go on from each.
 static __always_inline int is_traced(__u64 pod)
 {
+	int found = 0;
+	UNROLLED
 	for (__u32 slot = 0; slot < TRACERS; slot++)
-		if (trace_of(slot, pod))
-			return 1;
-	return 0;
+		found |= is_traced_by(slot, pod);
+	return found;
 }
 
 static __always_inline struct event event_of(__u64 pod, const struct connection *c,
@@ -275,21 +276,27 @@ static __always_inline struct event event_of(__u64 pod, const struct connection 
 	};
 }
 
-// Nothing is carried from one turn to the next: the verifier would follow each of its values.
 // Whoever is held up for longer than his lease has it counted, or it would be missing without a
 // word.
+CHECKED_ONCE int tell_one(__u32 slot, const struct event *event)
+{
+	struct trace *trace = event ? trace_of(slot, event->pod) : 0;
+	if (!trace)
+		return 0;
+	if (event->time <= trace->until) {
+		void *ring = bpf_map_lookup_elem(&rings, &slot);
+		if (ring && !bpf_ringbuf_output(ring, (void *)event, sizeof(*event), 0))
+			return 0;
+	}
+	__u64 *lost = bpf_map_lookup_elem(&losses, &slot);
+	if (lost)
+		(*lost)++;
+	return 0;
+}
+
 static __always_inline void tell(const struct event *event)
 {
-	for (__u32 slot = 0; slot < TRACERS; slot++) {
-		__u32 key = slot;
-		struct trace *trace = trace_of(slot, event->pod);
-		if (!trace)
-			continue;
-		if (event->time <= trace->until) {
-			void *ring = bpf_map_lookup_elem(&rings, &key);
-			if (ring && !bpf_ringbuf_output(ring, (void *)event, sizeof(*event), 0))
-				continue;
-		}
-		lose(slot);
-	}
+	UNROLLED
+	for (__u32 slot = 0; slot < TRACERS; slot++)
+		tell_one(slot, event);
 }

@@ -15,21 +15,41 @@ const volatile __u64 this_pod = 0;
 #define THIS_POD this_pod
 #endif
 
+CHECKED_ONCE int assign_one(struct bpf_sk_lookup *ctx, __u64 pod, __u32 family, __u32 slot)
+{
+	struct listener_key key = {.pod = pod, .family = family, .slot = slot};
+	struct bpf_sock *sk = bpf_map_lookup_elem(&listeners, &key);
+	if (!sk)
+		return 0;
+	// A listener for IPv6 alone does not take IPv4, and the kernel says so here.
+	long failed = bpf_sk_assign(ctx, sk, 0);
+	bpf_sk_release(sk);
+	return !failed;
+}
+
 static __always_inline int assign(struct bpf_sk_lookup *ctx, __u64 pod, __u32 family)
 {
-	struct listener_key key = {.pod = pod, .family = family};
-	for (int i = 0; i < LISTENER_SLOTS; i++) {
-		key.slot = i;
-		struct bpf_sock *sk = bpf_map_lookup_elem(&listeners, &key);
-		if (!sk)
-			continue;
-		// A listener for IPv6 alone does not take IPv4, and the kernel says so here.
-		long failed = bpf_sk_assign(ctx, sk, 0);
-		bpf_sk_release(sk);
-		if (!failed)
+	UNROLLED
+	for (__u32 slot = 0; slot < LISTENER_SLOTS; slot++)
+		if (assign_one(ctx, pod, family, slot))
 			return 1;
-	}
 	return 0;
+}
+
+// See outbound.h. What is no pod of ours is left with no reason.
+static __always_inline void decide_for(__u64 pod, const struct connection *c, struct decision *d)
+{
+	UNROLLED
+	for (int i = 0; i < MOST_TRIES; i++) {
+		struct policy *policy = bpf_map_lookup_elem(&pods, &pod);
+		if (!policy)
+			return decide(d, DIRECT, REASON_NONE, 0);
+		__u64 generation = policy->generation;
+		decide_inbound(policy, c, d);
+		if (still_holds(pod, generation))
+			return;
+	}
+	decide(d, REFUSED, REASON_UNSETTLED, 0);
 }
 
 PROGRAM("sk_lookup", inbound)(struct bpf_sk_lookup *ctx)
@@ -53,18 +73,8 @@ PROGRAM("sk_lookup", inbound)(struct bpf_sk_lookup *ctx)
 		c.source = (struct address){{r0, r1, r2, r3}};
 	}
 	struct decision d = {};
-	int settled = 0;
-	for (int i = 0; i < MOST_TRIES && !settled; i++) {
-		struct policy *policy = bpf_map_lookup_elem(&pods, &pod);
-		if (!policy)
-			return SK_PASS;
-		__u64 generation = policy->generation;
-		decide_inbound(policy, &c, &d);
-		settled = still_holds(pod, generation);
-	}
-	if (!settled)
-		decide(&d, REFUSED, REASON_UNSETTLED, 0);
-	else if (d.verdict == TO_INBOUND &&
+	decide_for(pod, &c, &d);
+	if (d.verdict == TO_INBOUND &&
 		 !(ctx->family == AF_INET && assign(ctx, pod, AF_INET)) &&
 		 !assign(ctx, pod, AF_INET6))
 		// Never past the proxy: the client gets a reset.

@@ -13,6 +13,8 @@
 
 #define PROGRAM(hook, name) SEC(hook) int name
 #define CHECKED_ONCE __attribute__((noinline))
+// Kernels before 6.3 or so refuse a loop that comes back by what follows a call.
+#define UNROLLED _Pragma("clang loop unroll(full)")
 
 // By the cookie of the pod's network namespace: a number the kernel never uses twice until the
 // machine is started anew. What is not here is let alone.

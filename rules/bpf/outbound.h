@@ -33,6 +33,7 @@ static __always_inline void socket_address(struct bpf_sock *sk, struct address *
 static __always_inline __u64 decide_for(__u64 pod, const struct connection *c, struct decision *d,
 					struct address *bind_to)
 {
+	UNROLLED
 	for (int i = 0; i < MOST_TRIES; i++) {
 		struct policy *policy = bpf_map_lookup_elem(&pods, &pod);
 		if (!policy)

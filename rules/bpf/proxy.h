@@ -97,6 +97,7 @@ static __always_inline void listens(struct bpf_sock_ops *ops)
 	struct policy *policy = bpf_map_lookup_elem(&pods, &key.pod);
 	if (!policy || ops->local_port != policy->inbound_port)
 		return;
+	UNROLLED
 	for (int i = 0; i < LISTENER_SLOTS; i++) {
 		key.slot = i;
 		if (!bpf_sock_hash_update(ops, &listeners, &key, BPF_NOEXIST))

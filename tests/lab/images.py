@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from interceptor import __version__
 from tests.lab.leftovers import unmount_below
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent.parent
 INIT, CNI = "interceptor-init", "interceptor-cni"
 LABELS = {
-    "VERSION": "0.1.0",
+    "VERSION": __version__,
     "REVISION": "0123456789abcdef",
     "SOURCE": "https://example.org/interceptor",
     "SOURCE_DATE_EPOCH": "1700000000",
@@ -32,7 +33,7 @@ LABELS = {
 _CACHE = ROOT / ".cache/images"
 _MADE_OF = (
     *("interceptor", "rules", "images"),
-    *("pyproject.toml", "README.md", "LICENSE", ".ci/build_hook.py", ".ci/build.lock"),
+    *("pyproject.toml", "README.md", "LICENSE", ".ci/bpf", ".ci/build_hook.py", ".ci/build.lock"),
 )
 _NOT_OF = ("__pycache__", "manifests")
 _CONTAINERS = """\

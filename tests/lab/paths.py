@@ -53,11 +53,12 @@ def interceptor(
     stdin: str = "",
     environment: dict[str, str] | None = None,
     prefix: tuple[str, ...] = (),
+    program: tuple[str, ...] = (PROGRAM,),
 ) -> Done:
     """Run the installed program, by ``--netns`` in a namespace if one is given."""
     place = ("--netns", namespace.path) if namespace else ()
     done = subprocess.run(
-        [*prefix, PROGRAM, *arguments, *place],
+        [*prefix, *program, *arguments, *place],
         input=stdin,
         capture_output=True,
         text=True,

@@ -53,6 +53,10 @@ def make_transparent(made: socket.socket) -> None:
     made.setsockopt(*_TRANSPARENT[made.family], 1)
 
 
+_ANSWERED = -1
+"""In the place of a port: a connection that is waited for."""
+
+
 class Recorder:
     """Listens in a namespace and answers each connection with one line of JSON about itself.
 
@@ -101,17 +105,35 @@ class Recorder:
             for key, _ in self._selector.select():
                 if key.data is None:
                     return
-                listener = key.fileobj
-                assert isinstance(listener, socket.socket)
+                ready = key.fileobj
+                assert isinstance(ready, socket.socket)
+                if key.data == _ANSWERED:
+                    self._drain(ready)
+                    continue
                 with suppress(OSError):
-                    if listener.type == socket.SOCK_STREAM:
-                        connection, peer = listener.accept()
-                        with connection:
-                            original = original_destination(connection)
-                            connection.sendall(self._answer(key.data, original, peer))
+                    if ready.type == socket.SOCK_STREAM:
+                        self._answer_and_wait(key.data, *ready.accept())
                     else:
-                        _, peer = listener.recvfrom(4096)
-                        listener.sendto(self._answer(key.data, "-", peer), peer)
+                        _, peer = ready.recvfrom(4096)
+                        ready.sendto(self._answer(key.data, "-", peer), peer)
+
+    def _answer_and_wait(
+        self, port: int, connection: socket.socket, peer: tuple[str, int]
+    ) -> None:
+        """Answer, and keep it until the client is done.
+
+        To close what has not been read resets a connection, which may overtake the answer.
+        """
+        self._selector.register(connection, selectors.EVENT_READ, _ANSWERED)
+        connection.sendall(self._answer(port, original_destination(connection), peer))
+        connection.shutdown(socket.SHUT_WR)
+
+    def _drain(self, connection: socket.socket) -> None:
+        with suppress(OSError):
+            if connection.recv(4096):
+                return
+        self._selector.unregister(connection)
+        connection.close()
 
     def _answer(self, port: int, original: str, peer: tuple[str, int]) -> bytes:
         answer = {"who": self._who, "port": port, "original": original, "peer": peer[0]}

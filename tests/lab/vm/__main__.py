@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import fcntl
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +24,7 @@ from tests.lab.vm import chosen, image, machine, record
 from tests.lab.vm.protocol import Begun, Collected, Message, Ran
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _LIMITS = machine.Limits()
 _ALL_LIMITS = machine.Limits(all_s=4 * 3600, silence_s=600)
@@ -100,6 +102,23 @@ def main() -> int:
     given = _given()
     cache: Path = given.cache.absolute()
     cache.mkdir(parents=True, exist_ok=True)
+    with _alone(cache):
+        return _run(given, cache)
+
+
+@contextmanager
+def _alone(cache: Path) -> Iterator[None]:
+    """Have the cache for this run: consoles and reports are there, by their kernels' names."""
+    with (cache / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for another run in {cache}", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _run(given: argparse.Namespace, cache: Path) -> int:
     try:
         kernels = [image.fetch(cache, name) for name in given.kernels]
         chosen.compile_here(only=given.tests)

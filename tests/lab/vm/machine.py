@@ -56,6 +56,8 @@ def qemu(kernel: Path, image: Path, console: Path, report: Path, processors: int
     choose another way for what QEMU 7.2 gets wrong now and then (random panics).
     """
     return [
+        # Whatever ends this program ends the machine.
+        *("setpriv", "--pdeathsig", "TERM", "--"),
         "qemu-system-x86_64",
         *("-accel", "tcg,thread=multi"),
         *("-cpu", "max,-cx16"),

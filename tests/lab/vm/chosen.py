@@ -7,6 +7,7 @@ each of these is done once on each backend, and what is decided without the kern
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
@@ -130,7 +131,7 @@ def arguments(
     barred = [*_NOT_INSIDE, *([] if able else ["ebpf"])]
     tests = list(only) or (list(_ALL) if everything else ids(at_sockets=able))
     return [
-        *("-n", "2", "-q", "--no-skips", "--timeout", f"{_TEST_S * patience:.0f}"),
+        *("-n", "4", "-q", "--no-skips", "--timeout", f"{_TEST_S * patience:.0f}"),
         *("-k", " and ".join(f"not {word}" for word in barred)),
         *tests,
     ]
@@ -144,7 +145,10 @@ def compile_here(only: Sequence[str] = ()) -> None:
     """
     argv = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
     tests = list(only) or ids(at_sockets=True)
-    subprocess.run([*argv, *tests], check=True, cwd=PROJECT, stdout=subprocess.DEVNULL)
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    subprocess.run(
+        [*argv, *tests], check=True, cwd=PROJECT, stdout=subprocess.DEVNULL, env=environment
+    )
 
 
 def main() -> None:

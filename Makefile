@@ -3,7 +3,7 @@
 SHELL := /bin/bash -euo pipefail
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-long test-kubernetes test-vm test-vagrant box lint format bench bpf wheels images readme lock clean
+.PHONY: help setup demo test test-long test-kubernetes test-vm test-vagrant box lint format bench bpf wheels images release-check readme lock clean
 
 # Debian's own, so that python3-bpfcc, which PyPI does not have, can be imported.
 PYTHON ?= /usr/bin/python3
@@ -74,6 +74,9 @@ wheels: setup ## what the images' Python packages are installed from, in dist/wh
 
 images: wheels ## the container images, with podman and no registry, in dist/images too (root)
 	@images/build
+
+release-check: setup ## a wheel and a source archive in dist, whole, and each way to install them tried (root)
+	@$(BIN)/python -m tests.lab.release dist
 
 lock: setup ## move the pinned versions to the newest
 	.ci/lock

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from images.assemble.recipe import read
-from tests.lab.images import LABELS, Image, built_again
+from tests.lab.images import INIT, LABELS, Image, built_again, built_by_containerfile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -149,3 +149,9 @@ def test_who_builds_it_again_builds_the_same_bytes(images: Path, tmp_path: Path)
     again = built_again(tmp_path)
     for file in ("interceptor-init", "interceptor-cni"):
         assert Image(again / f"{file}.tar").digest == Image(images / f"{file}.tar").digest
+
+
+def test_who_has_a_registry_builds_the_same_bytes(images: Path, tmp_path: Path) -> None:
+    """The Containerfile brings what a plain Debian lacks; how it got there is not in the image."""
+    made = built_by_containerfile(tmp_path, "init")
+    assert Image(made).digest == Image(images / f"{INIT}.tar").digest

@@ -46,7 +46,6 @@ class Played:
 
     def __init__(self, runtime: Podman, path: Path, *arguments: str) -> None:
         self._runtime = runtime
-        self._path = path
         manifest: dict[str, Any] = yaml.safe_load(_MANIFEST.read_text())
         manifest["metadata"]["annotations"] = _KEPT
         [init] = manifest["spec"]["initContainers"]
@@ -78,10 +77,6 @@ class Played:
         [pod] = json.loads(f"[{self._runtime.well('pod', 'inspect', 'meshed')}]")
         [infra] = json.loads(self._runtime.well("inspect", pod["InfraContainerID"]))
         return str(infra["NetworkSettings"]["Networks"]["plain"]["IPAddress"])
-
-    def down(self) -> None:
-        self._runtime("kube", "down", str(self._path))
-        self._runtime("pod", "rm", "--force", "--all")
 
 
 @pytest.fixture

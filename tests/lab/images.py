@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
 import shutil
 import subprocess
 import tarfile
@@ -75,35 +76,39 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def build(directory: Path, *more: str) -> None:
-    """Build wheels and images, by a podman that keeps nothing, into a directory."""
+@contextmanager
+def _builder() -> Iterator[dict[str, str]]:
+    """Give an environment in which podman keeps nothing."""
     kept = Path(tempfile.mkdtemp(prefix="build-", dir=_CACHE))
     run = tempfile.mkdtemp(prefix="iv-build-", dir="/run")
     try:
         for file, text in (("containers.conf", _CONTAINERS), ("storage.conf", _STORAGE)):
             (kept / file).write_text(text.format(directory=kept, run=run))
-        environment = {
+        yield {
             **os.environ,
             **LABELS,
-            **dict(one.split("=", 1) for one in more),
             "CONTAINERS_CONF": str(kept / "containers.conf"),
             "CONTAINERS_STORAGE_CONF": str(kept / "storage.conf"),
         }
-        for script in (["images/wheels"], ["images/build", str(directory)]):
-            done = subprocess.run(
-                script,
-                cwd=ROOT,
-                env=environment,
-                check=False,
-                capture_output=True,
-                text=True,
-                timeout=900,
-            )
-            assert done.returncode == 0, (script, done.stdout, done.stderr)
     finally:
         for one in (kept, Path(run)):
             unmount_below(one)
             shutil.rmtree(one, ignore_errors=True)
+
+
+def _run(environment: dict[str, str], *argv: str | Path) -> str:
+    done = subprocess.run(
+        argv, cwd=ROOT, env=environment, check=False, capture_output=True, text=True, timeout=900
+    )
+    assert done.returncode == 0, (argv, done.stdout, done.stderr)
+    return done.stdout
+
+
+def build(directory: Path, **more: str) -> None:
+    """Build wheels and images, by a podman that keeps nothing, into a directory."""
+    with _builder() as environment:
+        _run(environment, "images/wheels")
+        _run(environment | more, "images/build", str(directory))
 
 
 def built() -> Path:
@@ -121,8 +126,33 @@ def built() -> Path:
 def built_again(directory: Path) -> Path:
     """Build everything anew, whatever is there; the base too."""
     with _alone():
-        build(directory, "FRESH=1")
+        build(directory, FRESH="1")
     return directory
+
+
+def built_by_containerfile(directory: Path, image: str) -> Path:
+    """Build an image as those do who have a registry: of a Debian that has nothing yet."""
+    plain, base, made = directory / "plain.tar", "localhost/plain:1", "localhost/made:1"
+    with _alone(), _builder() as environment:
+        codename = platform.freedesktop_os_release()["VERSION_CODENAME"]
+        wanted = ("Identifier: Packages", "Origin: Debian", "Component: main")
+        form = "deb $(REPO_URI) $(CODENAME) main"
+        found = _run(environment, "apt-get", "indextargets", "--format", form, *wanted)
+        sources = sorted(one for one in set(found.splitlines()) if f" {codename}" in one)
+        _run(environment, "mmdebstrap", "--quiet", "--variant=minbase", codename, plain, *sources)
+        _run(environment, "podman", "import", "--quiet", str(plain), base)
+        _run(environment, "images/wheels")
+        given = [f"{name}={value}" for name, value in (*LABELS.items(), ("BASE", base))]
+        _run(
+            environment,
+            *("podman", "build", "--quiet", "--isolation", "chroot", "--network", "host"),
+            *("--pull=never", "--layers=false", "--timestamp", LABELS["SOURCE_DATE_EPOCH"]),
+            *(word for one in given for word in ("--build-arg", one)),
+            *("--tag", made, "--file", f"images/{image}/Containerfile", "."),
+        )
+        archive = directory / "made.tar"
+        _run(environment, "podman", "save", "--format", "oci-archive", "--output", archive, made)
+    return archive
 
 
 class Image:

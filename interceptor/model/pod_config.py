@@ -17,7 +17,7 @@ class PodConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The policy of one pod, with the machine's ids and no names.
 
     ``included`` and ``loopback`` are destinations that are captured outside and inside the pod.
-    ``kept_ports`` are never captured inbound.
+    ``kept_ports`` and ``excluded_sources`` are never captured inbound.
     """
 
     ipv4: bool
@@ -35,6 +35,7 @@ class PodConfig(msgspec.Struct, frozen=True, kw_only=True):
     loopback: Networks
     resolvers: Networks
     own: Networks
+    excluded_sources: Networks
     proxy_users: Ids
     proxy_groups: Ids
     excluded_users: Ids

@@ -34,7 +34,6 @@ def refuse_unsupported(config: Config) -> None:
         "--exclude-interfaces": bool(config.exclude_interfaces),
         "--virtual-interfaces": bool(config.virtual_interfaces),
         "--drop-invalid": config.drop_invalid,
-        "--exclude-inbound-cidrs": bool(config.exclude_inbound_cidrs),
         f"more than {MOST_MARKS} marks in --exempt-mark": len(config.exempt_mark.marks)
         > MOST_MARKS,
     }
@@ -42,7 +41,6 @@ def refuse_unsupported(config: Config) -> None:
         "--exclude-interfaces": "no route is chosen yet where it decides",
         "--virtual-interfaces": "what is only passed on has no socket",
         "--drop-invalid": "it does without conntrack",
-        "--exclude-inbound-cidrs": "a listener is chosen before it is known who calls",
     }
     for name, is_asked in asked.items():
         if is_asked:
@@ -86,6 +84,7 @@ def pod_config(config: Config, facts: HostFacts, pod: PodFacts, *, kept: Ports) 
         loopback=_outside(inside, localhost + excluded),
         resolvers=_resolvers(config, facts),
         own=pod.own.within(_SPECIAL_LOOPBACK, inside=False),
+        excluded_sources=_nets(config.exclude_inbound_cidrs),
         proxy_users=_mapped(config.proxy_uid.ids, pod.users),
         proxy_groups=_mapped(config.proxy_gid.ids, pod.groups),
         excluded_users=_mapped(config.exclude_outbound_uids.ids, pod.users),

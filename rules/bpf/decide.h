@@ -117,17 +117,30 @@ static __always_inline void decide(struct decision *d, __u32 verdict, __u32 reas
 	d->port = port;
 }
 
-// Inbound, but for where it comes from: that differs between the callers.
+// Inbound: `source` are the facts of where it comes from.
 static __always_inline void decide_inbound_port(const struct policy *policy, __u16 port,
-						__u32 reason, struct decision *d)
+						__u32 source, __u32 reason, struct decision *d)
 {
 	__u32 ports = port_fact(policy, port);
 	if (ports & PORT_INBOUND_EXCLUDED)
 		decide(d, DIRECT, REASON_KEPT_PORT, 0);
+	else if (source & NET_SOURCE_EXCLUDED)
+		decide(d, DIRECT, REASON_EXCLUDED_SOURCE, 0);
 	else if (ports & PORT_INBOUND)
 		decide(d, TO_INBOUND, reason, policy->inbound_port);
 	else
 		decide(d, DIRECT, REASON_INBOUND_NOT_INCLUDED, 0);
+}
+
+// The facts of where a call of one's own pod comes from. Unless the socket is bound, the kernel
+// takes the very address that is called, and 127.0.0.1 to call 127.0.0.0/8.
+static __always_inline __u32 self_facts(const struct policy *policy, const struct connection *c,
+					__u32 destination)
+{
+	struct address source = c->source;
+	no_address_is_localhost(&source);
+	int is_bound = c->source.word[3] || c->source.word[0] || c->source.word[1];
+	return destination & NET_OWN && !is_bound ? destination : network_fact(policy, &source);
 }
 
 // A connection, or a query, that is made in the pod.
@@ -156,7 +169,8 @@ static __always_inline void outbound_policy(const struct policy *policy,
 		if (is_handover(&c->source))
 			decide(d, DIRECT, REASON_HANDOVER, 0);
 		else if (!(network & NET_LOCALHOST))
-			decide_inbound_port(policy, c->port, REASON_SELF_CALL, d);
+			decide_inbound_port(policy, c->port, self_facts(policy, c, network),
+					    REASON_SELF_CALL, d);
 		return;
 	}
 	if (user & ID_EXCLUDED)
@@ -196,10 +210,11 @@ static __always_inline void inbound_policy(const struct policy *policy,
 		return;
 	// What the pod sends to itself was decided about when it was made. Its interface does not
 	// tell: the kernel names the one that has the address, not lo.
-	if (is_loopback(&c->source) || is_loopback(&c->address) || is_handover(&c->source) ||
-	    network_fact(policy, &c->source) & NET_OWN)
+	if (is_loopback(&c->source) || is_loopback(&c->address) || is_handover(&c->source))
 		return;
-	decide_inbound_port(policy, c->port, REASON_INBOUND, d);
+	__u32 source = network_fact(policy, &c->source);
+	if (!(source & NET_OWN))
+		decide_inbound_port(policy, c->port, source, REASON_INBOUND, d);
 }
 
 // Global, and so checked by the verifier once and not at every turn of their callers' loops: that

@@ -6,7 +6,7 @@
 #include <linux/bpf.h>
 #include <linux/types.h>
 
-#define LAYOUT 2
+#define LAYOUT 3
 #define MOST_MARKS 16
 
 // Addresses are always 16 bytes; IPv4 ones as ::ffff:a.b.c.d, as a socket of both families has them.
@@ -81,6 +81,7 @@ enum network_facts {
 	NET_LOCALHOST = 1 << 3,
 	NET_LOOPBACK_INCLUDED = 1 << 4,
 	NET_OWN = 1 << 5, // an address of the pod itself
+	NET_SOURCE_EXCLUDED = 1 << 6,
 };
 
 // Why a decision was what it was; the index of a pod's counters.
@@ -107,6 +108,7 @@ enum reason {
 	REASON_NOT_INCLUDED,
 	REASON_KEPT_PORT,
 	REASON_INBOUND_NOT_INCLUDED,
+	REASON_EXCLUDED_SOURCE,
 	// refused
 	REASON_NO_LISTENER,
 	REASON_UNSETTLED,

@@ -152,6 +152,30 @@ CONFIGURATIONS: dict[str, tuple[tuple[str, ...], list[Case]]] = {
             Case("outbound", "pod", FAR, 80, "proxy OUT"),
         ],
     ),
+    "the pod itself an excluded source": (
+        ("--exclude-inbound-cidrs", f"{POD[4]},{POD[6]},127.0.0.1,::1"),
+        [
+            Case("the proxy calls that address", "pod", POD, APP, "direct", uid=1337),
+            Case("and its other one", "pod", POD_SIDE, APP, "proxy IN", uid=1337),
+            Case(
+                *("the other one, from that", "pod", POD_SIDE, APP, "direct"),
+                uid=1337,
+                source=POD,
+            ),
+            Case(
+                *("that, from the other one", "pod", POD, APP, "proxy IN"),
+                uid=1337,
+                source=POD_SIDE,
+            ),
+            Case("a loopback address", "pod", {4: "127.0.0.5"}, APP, "direct", uid=1337),
+            Case(
+                *("a loopback address, from another", "pod", {4: "127.0.0.5"}, APP, "proxy IN"),
+                uid=1337,
+                source={4: "127.0.0.7"},
+            ),
+            Case("inbound", "client", POD, APP, "proxy IN"),
+        ],
+    ),
     "tproxy, excluded sources": (
         ("--mode", "tproxy", "--exclude-inbound-cidrs", f"{CLIENT[4]},{CLIENT[6]}"),
         [

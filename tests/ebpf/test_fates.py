@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.root
 __all__ = ["world"]
 
-_LACKING = ("--exclude-interfaces", "--virtual-interfaces", "--exclude-inbound-cidrs")
+_LACKING = ("--exclude-interfaces", "--virtual-interfaces")
 _REFUSED = {
     name for name, (flags, _) in CONFIGURATIONS.items() if {"tproxy", *_LACKING} & set(flags)
 }

@@ -17,7 +17,7 @@ from interceptor.values import Ids, Mark, Marks, Network, Networks, Ports, Range
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-LAYOUT = 2
+LAYOUT = 3
 _IPV4, _IPV6, _INBOUND, _DNS = 1, 2, 4, 8
 
 _POLICY = struct.Struct(f"=QIHHHH5I16s16s{8 * MOST_MARKS}s")
@@ -43,6 +43,7 @@ _PORT_INBOUND, _PORT_KEPT, _PORT_OUTBOUND, _PORT_EXCLUDED = 1, 2, 4, 8
 _NET_INCLUDED, _NET_EXCLUDED, _NET_RESOLVER, _NET_LOCALHOST, _NET_LOOPBACK, _NET_OWN = (
     1 << n for n in range(6)
 )
+_NET_SOURCE = 1 << 6
 
 
 class State(msgspec.Struct, frozen=True):
@@ -109,6 +110,7 @@ def _tables(config: PodConfig) -> tuple[Facts, ...]:
         _NET_LOCALHOST: config.localhost,
         _NET_LOOPBACK: config.loopback,
         _NET_OWN: config.own,
+        _NET_SOURCE: config.excluded_sources,
     }
     return (
         prefixes.facts(
@@ -181,6 +183,7 @@ def raised(policy: bytes, facts: dict[bytes, bytes]) -> PodConfig:
         loopback=networks(_NET_LOOPBACK),
         resolvers=networks(_NET_RESOLVER),
         own=networks(_NET_OWN),
+        excluded_sources=networks(_NET_SOURCE),
         proxy_users=ids(_UID, _ID_PROXY),
         proxy_groups=ids(_GID, _ID_PROXY),
         excluded_users=ids(_UID, _ID_EXCLUDED),

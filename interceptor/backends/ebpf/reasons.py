@@ -23,6 +23,7 @@ REASONS = (
     "not-included",
     "kept-port",
     "inbound-not-included",
+    "excluded-source",
     "no-listener",
     "unsettled",
 )
@@ -48,6 +49,7 @@ _SENTENCES = {
     "other-group": "groups you did not include",
     "excluded-port": "outbound ports you excluded",
     "excluded-network": "destinations you excluded",
+    "excluded-source": "sources you excluded",
     "own-pod": "the app talking to its own pod",
     # One fact in the kernel, because it makes no difference there.
     "kept-port": f"inbound ports you excluded, or {_KEPT}",

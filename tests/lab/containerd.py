@@ -92,8 +92,12 @@ class Containerd:
     def prepare(self) -> None:
         """Wait until it answers, and bring it the image."""
         assert becomes(self._is_ready), self.log.read_text()
+        self.load(self._archive)
+
+    def load(self, archive: Path) -> None:
+        """Bring it an image."""
         subprocess.run(
-            ["/usr/bin/ctr", "-a", self.socket, "-n", "k8s.io", "images", "import", self._archive],
+            ["/usr/bin/ctr", "-a", self.socket, "-n", "k8s.io", "images", "import", archive],
             check=True,
             capture_output=True,
             timeout=60,

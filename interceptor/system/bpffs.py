@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from interceptor.errors import HostError
+from interceptor.system import libc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,8 +31,7 @@ _WAIT_S = 0.002
 
 def _is_bpffs(path: str) -> bool:
     buffer = (ctypes.c_long * 32)()
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.statfs(path.encode(), buffer):
+    if libc.library().statfs(path.encode(), buffer):
         return False
     return buffer[0] & 0xFFFFFFFF == _MAGIC
 
@@ -39,10 +39,7 @@ def _is_bpffs(path: str) -> bool:
 def _mount(at: str) -> None:
     if _is_inside_container():
         raise OSError(errno.ENOENT, "none is mounted in this container")
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.mount(b"bpffs", at.encode(), b"bpf", 0, b"mode=0700"):
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
+    libc.call("mount", b"bpffs", at.encode(), b"bpf", 0, b"mode=0700")
 
 
 def _is_inside_container() -> bool:

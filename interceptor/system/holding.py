@@ -6,12 +6,13 @@ them when the holder dies.
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from interceptor.system import libc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,11 +80,8 @@ def written(path: str) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        if libc.syncfs(descriptor) != 0:
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code), path)
+        libc.call("syncfs", descriptor)
     finally:
         os.close(descriptor)

@@ -14,6 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from interceptor.errors import CommandError, HostError
+from interceptor.system import libc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -74,13 +75,12 @@ _PRINTER = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.
 def _said() -> Iterator[list[str]]:
     """Gather what libbpf would print: the verifier's words among it."""
     lines: list[str] = []
-    libc = ctypes.CDLL(None)
     buffer = ctypes.create_string_buffer(1 << 14)
 
     def note(level: int, form: int, arguments: int) -> int:
         if level > _INFORMATION:
             return 0
-        libc.vsnprintf(
+        libc.library().vsnprintf(
             buffer, ctypes.sizeof(buffer), ctypes.c_void_p(form), ctypes.c_void_p(arguments)
         )
         lines.extend(buffer.value.decode(errors="replace").splitlines())

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from interceptor.errors import HostError, NetnsError
+from interceptor.system import libc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,15 +21,6 @@ CLONE_NEWNET = 0x40000000
 """linux/sched.h."""
 
 CURRENT = "/proc/thread-self/ns/net"
-
-
-def _call(function: str, *arguments: int) -> None:
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    if getattr(libc, function)(*arguments) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
 
 
 def open_path(path: str) -> int:
@@ -69,7 +61,7 @@ def enter(descriptor: int, name: str) -> None:
         HostError: this process may not enter it.
     """
     try:
-        _call("setns", descriptor, CLONE_NEWNET)
+        libc.call("setns", descriptor, CLONE_NEWNET)
     except OSError as error:
         if error.errno == errno.EPERM:
             raise HostError(
@@ -93,11 +85,11 @@ def make() -> int:
     """
     here = os.open(CURRENT, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _call("unshare", CLONE_NEWNET)
+        libc.call("unshare", CLONE_NEWNET)
         try:
             made = os.open(CURRENT, os.O_RDONLY | os.O_CLOEXEC)
         finally:
-            _call("setns", here, CLONE_NEWNET)
+            libc.call("setns", here, CLONE_NEWNET)
     except OSError as error:
         raise HostError(
             f"a network namespace cannot be made: {error.strerror}",
@@ -122,7 +114,7 @@ def inside(descriptor: int, name: str = "made for this") -> Iterator[None]:
         try:
             yield
         finally:
-            _call("setns", here, CLONE_NEWNET)
+            libc.call("setns", here, CLONE_NEWNET)
     finally:
         os.close(here)
 

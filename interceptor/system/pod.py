@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from interceptor.errors import HostError
 from interceptor.facts import ALL_IDS, IdMap, PodFacts
 from interceptor.system.addresses import addresses
+from interceptor.system.libc import library
 from interceptor.system.netns import inside
 from interceptor.values import Networks, parse_network
 
@@ -78,9 +79,7 @@ def id_maps(netns: int) -> tuple[IdMap, IdMap]:
 
 def _maps_of_another(owner: int) -> tuple[IdMap, IdMap]:
     """Read the maps of a process that goes there: read from here they tell our ids."""
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)
+    libc = library()
     ready, is_there = os.pipe()
     wait, leave = os.pipe()
     child = os.fork()

@@ -15,6 +15,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from interceptor.system.host import CAP_SYS_ADMIN, has_capability
+from interceptor.system.libc import library
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,9 +39,7 @@ def without_names() -> Callable[[], None] | None:
     """
     if _asks_files_only() or not has_capability(CAP_SYS_ADMIN):
         return None
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)
+    libc = library()
     empty, there = b"/dev/null", _CONFIGURATION.encode()
 
     def hide() -> None:

@@ -57,4 +57,4 @@ def test_install_imports_only_its_backend(pod: Pod, path: RulePath) -> None:
     assert not [name for name in loaded if name.startswith("interceptor.render.graph")]
     if path is NFTABLES:
         assert "interceptor.backends.iptables" not in loaded
-    assert len([name for name in loaded if name.startswith("interceptor")]) <= 110
+    assert len([name for name in loaded if name.startswith("interceptor")]) <= 111

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from interceptor.system import libc
 from interceptor.system.netlink import Kernel, until_still
 from interceptor.system.netns import inside
 
@@ -84,17 +85,10 @@ def _processes(netns: int) -> list[int]:
 
 
 def _duplicate(process: int, number: int) -> int:
-    import ctypes
-
     if process == os.getpid():
         return os.dup(number)
-    libc = ctypes.CDLL(None, use_errno=True)
     handle = os.pidfd_open(process)
     try:
-        got: int = libc.syscall(_PIDFD_GETFD, handle, number, 0)
+        return libc.call("syscall", _PIDFD_GETFD, handle, number, 0)
     finally:
         os.close(handle)
-    if got < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return got

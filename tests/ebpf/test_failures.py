@@ -13,8 +13,10 @@ import pytest
 from interceptor.backends.ebpf import layout, loading, programs
 from interceptor.backends.ebpf.layout import State
 from interceptor.errors import HostError, InterceptorError
+from interceptor.system.bpf_map import Map
+from interceptor.system.bpf_object import Object
 from interceptor.system.cookie import cookie
-from interceptor.system.libbpf import CGROUP_KINDS, Map, Object
+from interceptor.system.libbpf import CGROUP_KINDS
 from tests.lab.ebpf import Lab, config_for, new_root
 from tests.lab.pod import FAR, Pod
 from tests.lab.traffic import connect, recorder

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from interceptor.backends.ebpf.layout import State
     from interceptor.backends.ebpf.programs import Loader
     from interceptor.model.pod_config import PodConfig
-    from interceptor.system.libbpf import Map
+    from interceptor.system.bpf_map import Map
     from tests.lab.netns import Namespace
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from interceptor.backends.ebpf import PODS, layout
 from interceptor.backends.ebpf.store import target
 from interceptor.system import bpffs, libbpf
-from interceptor.system.libbpf import Map
+from interceptor.system.bpf_map import Map
 
 if TYPE_CHECKING:
     from interceptor.system.deadline import Deadline

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from interceptor.backends.ebpf import layout, loading
 from interceptor.backends.ebpf.listeners import Listener, listening, take
 from interceptor.backends.ebpf.store import possible_cpus
-from interceptor.system.libbpf import NOEXIST
+from interceptor.system.bpf_map import NOEXIST
 
 if TYPE_CHECKING:
     from interceptor.backends.ebpf.programs import Programs

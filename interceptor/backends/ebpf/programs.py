@@ -15,7 +15,8 @@ from interceptor.backends.ebpf import layout
 from interceptor.backends.ebpf.store import MAPS
 from interceptor.config import LoaderChoice
 from interceptor.errors import HostError
-from interceptor.system.libbpf import CGROUP_KINDS, SK_LOOKUP, Object
+from interceptor.system.bpf_object import Object
+from interceptor.system.libbpf import CGROUP_KINDS, SK_LOOKUP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,7 +21,7 @@ from interceptor.backends.ebpf import PODS, layout, pod_pin
 from interceptor.backends.ebpf.layout import State
 from interceptor.errors import HostError
 from interceptor.system import bpffs, libbpf
-from interceptor.system.libbpf import Map
+from interceptor.system.bpf_map import Map
 
 MAPS = {
     "pods": (layout.POD_KEY.size, layout.POLICY_SIZE),

@@ -18,22 +18,22 @@ from interceptor.backends.overtake import overtaking, without_shared
 from interceptor.backends.shadow import decides_about_tcp, takes_all_tcp
 from interceptor.detection.candidate import path_of
 from interceptor.detection.found import Detected, Found, Layer, Unknown, Verdict
+from interceptor.detection.handover import handovers, hands_over, unexplained
 from interceptor.detection.pairing import families_of
-from interceptor.detection.pattern import base_of, intercepts
+from interceptor.detection.pattern import base_of
 from interceptor.detection.search import Likeness, Search
-from interceptor.errors import RulesetError
 from interceptor.layers import DEFAULTS
-from interceptor.model import Ruleset, Table, reachable
-from interceptor.names import Family
+from interceptor.model import Ruleset, Table
 from interceptor.record import Record, without_record
-from interceptor.render import iptables, nftables
+from interceptor.render import iptables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from interceptor.analysis.compare import Change
     from interceptor.detection.candidate import Candidate
-    from interceptor.model import Chain, Routing, Rule
+    from interceptor.model import Routing
+    from interceptor.names import Family
     from interceptor.sheets.sheet import Sheet
 
 _ENOUGH = 0.6
@@ -75,7 +75,7 @@ def detect(
             found.append(_told(layer, likeness, _beside(all_layers, layer, likeness), check))
             if likeness.recorded:
                 record = None
-        unknown += _unexplained(left)
+        unknown += unexplained(left)
     return Detected(tuple(found), tuple(unknown))
 
 
@@ -95,7 +95,7 @@ def _nearest(
     record: Record | None,
     check: Callable[[], object],
 ) -> _Nearest | None:
-    if not any(_handing_over(table) for table in layer.tables):
+    if not any(hands_over(table) for table in layer.tables):
         return None
     begun: list[tuple[Search, Likeness]] = []
     for sheet in sheets:
@@ -146,10 +146,10 @@ def _rank(layer: Layer, one: Likeness, record: Record | None) -> tuple[object, .
 
 def _share(layer: Layer, one: Likeness) -> float:
     """Give the share of rules that are alike, less for hand-overs it leaves to others."""
-    unexplained = sum(1 for _ in _handovers(_without(layer.tables, one)))
-    there = one.fitting.held_for(one.best).counts[1] + one.best.target.counts[1] + unexplained
+    left = sum(1 for _ in handovers(_without(layer.tables, one)))
+    there = one.fitting.held_for(one.best).counts[1] + one.best.target.counts[1] + left
     named = _NAMED if one.is_named else 0
-    return 1 - (one.best.differences + unexplained) / max(there, 1) + named
+    return 1 - (one.best.differences + left) / max(there, 1) + named
 
 
 def _told(layer: Layer, nearest: _Nearest, others: Ruleset, check: Callable[[], object]) -> Found:
@@ -270,39 +270,3 @@ def _without(tables: tuple[Table, ...], likeness: Likeness) -> tuple[Table, ...]
         )
         for table in tables
     )
-
-
-def _handing_over(table: Table) -> bool:
-    return any(intercepts(rule.action) for chain in table.chains for rule in chain.rules)
-
-
-def _unexplained(tables: tuple[Table, ...]) -> Iterator[Unknown]:
-    """Find rules that hand connections over and that a packet can come to."""
-    for table, chain, rule in _handovers(tables):
-        where = f"{table.family} {table.name} {chain.name}"
-        yield Unknown(where, _say(table, rule))
-
-
-def _handovers(tables: tuple[Table, ...]) -> Iterator[tuple[Table, Chain, Rule]]:
-    for table in tables:
-        if not _handing_over(table):
-            continue
-        chains = {chain.name: chain for chain in table.chains}
-        met = {
-            chain.name: chain
-            for base in table.chains
-            if base.base
-            for chain in reachable(chains, base.name)
-        }
-        for chain in met.values():
-            yield from ((table, chain, rule) for rule in chain.rules if intercepts(rule.action))
-
-
-def _say(table: Table, rule: Rule) -> str:
-    """Give a rule in the words of the tool that prints its table."""
-    try:
-        if table.family is Family.INET:
-            return nftables.words(rule)
-        return rule.text or iptables.words(rule, table.family)
-    except RulesetError:
-        return rule.text

@@ -9,10 +9,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tests.lab.vm import forked
+
 if TYPE_CHECKING:
     from tests.lab.netns import Namespace
 
 PROGRAM = str(Path(sys.executable).with_name("interceptor"))
+_LONGEST_S = 100
 
 
 class RulePath(NamedTuple):
@@ -55,17 +58,27 @@ def interceptor(
     prefix: tuple[str, ...] = (),
     program: tuple[str, ...] = (PROGRAM,),
 ) -> Done:
-    """Run the installed program, by ``--netns`` in a namespace if one is given."""
+    """Run the installed program, by ``--netns`` in a namespace if one is given.
+
+    Where the suite runs emulated, that may be a fork of a process that has it loaded:
+    docs/vm.md.
+    """
     place = ("--netns", namespace.path) if namespace else ()
-    done = subprocess.run(
-        [*prefix, *program, *arguments, *place],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **(environment or {})},
-    )
+    argv = [*program, *arguments, *place]
+    env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **(environment or {})}
+    mounts = forked.mounts(prefix) if program == (PROGRAM,) and forked.bears(env) else None
+    if mounts:
+        done = forked.run(argv, stdin=stdin, environment=env, timeout=_LONGEST_S, mounts=mounts)
+    else:
+        done = subprocess.run(
+            [*prefix, *argv],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_LONGEST_S,
+            env=env,
+        )
     return Done(done.returncode, done.stdout, done.stderr)
 
 

@@ -123,15 +123,30 @@ def ids(*, at_sockets: bool) -> list[str]:
     return found
 
 
+_PROCESSES = ("--processes", "3")
+"""One more than a machine has processors: tests wait half of their time."""
+
+
 def arguments(
     release: str, *, everything: bool, only: Sequence[str] = (), patience: float = 1
 ) -> list[str]:
-    """Give pytest's arguments on a kernel, one a line; ``patience`` times the usual time."""
+    """Give pytest's arguments on a kernel, one a line; ``patience`` times the usual time.
+
+    Of all tests commands are real executions; of the core, where each counts, forks.
+    """
+    forked = () if everything else ("--forked",)
+    chosen = _selected(release, everything=everything, only=only, patience=patience)
+    return [*_PROCESSES, *forked, *chosen]
+
+
+def _selected(
+    release: str, *, everything: bool, only: Sequence[str] = (), patience: float = 1
+) -> list[str]:
     able = runs_ebpf(release)
     barred = [*_NOT_INSIDE, *([] if able else ["ebpf"])]
     tests = list(only) or (list(_ALL) if everything else ids(at_sockets=able))
     return [
-        *("-n", "4", "-q", "--no-skips", "--timeout", f"{_TEST_S * patience:.0f}"),
+        *("-q", "--no-skips", "--timeout", f"{_TEST_S * patience:.0f}"),
         *("-k", " and ".join(f"not {word}" for word in barred)),
         *tests,
     ]
@@ -152,8 +167,8 @@ def compile_here(only: Sequence[str] = ()) -> None:
 
 
 def main() -> None:
-    """Print pytest's arguments on this kernel."""
-    print("\n".join(arguments(platform.release(), everything=False)))
+    """Print pytest's arguments on this kernel, for a pytest as it is installed anywhere."""
+    print("\n".join(["-n", "4", *_selected(platform.release(), everything=False)]))
 
 
 if __name__ == "__main__":

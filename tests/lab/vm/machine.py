@@ -60,7 +60,7 @@ def qemu(kernel: Path, image: Path, console: Path, report: Path, processors: int
         *("setpriv", "--pdeathsig", "TERM", "--"),
         "qemu-system-x86_64",
         *("-accel", "tcg,thread=multi"),
-        *("-cpu", "max,-cx16"),
+        *("-cpu", "Nehalem,-cx16"),
         *("-machine", "q35"),
         *("-smp", str(processors)),
         *("-m", "2560"),

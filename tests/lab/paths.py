@@ -89,6 +89,9 @@ def done_well(*arguments: str, namespace: Namespace | None = None) -> Done:
     return done
 
 
+_ROUTING = "rule show\nroute show table all\naddress show dev lo\n"
+
+
 def dump(namespace: Namespace) -> str:
     """Give every rule and chain in a namespace, in all languages, and how it routes.
 
@@ -108,15 +111,10 @@ def dump(namespace: Namespace) -> str:
                 parts.append("\n".join([tool, *lines]))
     parts.append("table of routes")
     for family in ("-4", "-6"):
-        for what in (
-            ("rule",),
-            ("route", "show", "table", "all"),
-            ("address", "show", "dev", "lo"),
-        ):
-            lines = namespace.run("ip", family, *what).splitlines()
-            # Of itself the kernel makes these, when an interface has been up for a while.
-            late = ("fe80:", "multicast", "table local proto kernel")
-            parts += [line for line in lines if not any(word in line for word in late)]
+        lines = namespace.run("ip", family, "-batch", "-", stdin=_ROUTING).splitlines()
+        # Of itself the kernel makes these, when an interface has been up for a while.
+        late = ("fe80:", "multicast", "table local proto kernel")
+        parts += [line for line in lines if not any(word in line for word in late)]
     return "\n".join(parts)
 
 

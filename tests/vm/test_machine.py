@@ -30,7 +30,7 @@ exec sleep 600
 def stand_in(report: Path, text: str, then: str = "0", limits: Limits = _QUICK) -> Verdict:
     """Run a process that says this and then ends, or does not."""
     argv = ["/bin/sh", "-c", _SAY, "sh", str(report), then, text]
-    return run(argv, report, limits, lambda _: None)
+    return run(argv, report, limits, lambda _: None).verdict
 
 
 def lines(*messages: Message) -> str:
@@ -79,6 +79,17 @@ def test_who_hangs_is_ended(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
     stand_in(tmp_path / "report", "", "hang")
     process = int(capfd.readouterr().out)
     assert not os.path.exists(f"/proc/{process}")
+
+
+@pytest.mark.parametrize("then", ["exit", "hang"])
+def test_what_it_took_of_processors_is_known(tmp_path: Path, then: str) -> None:
+    busy = f"""
+    head -c 300000000 /dev/zero | cat >/dev/null
+    i=0; while [ $i -lt 300000 ]; do i=$((i + 1)); done
+    [ {then} = exit ] || exec sleep 600
+    """
+    done = run(["/bin/sh", "-c", busy], tmp_path / "report", _QUICK, lambda _: None)
+    assert 0.05 < done.processor_s < 60
 
 
 def test_what_an_earlier_run_said_does_not_count(tmp_path: Path) -> None:

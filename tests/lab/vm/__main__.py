@@ -67,8 +67,8 @@ class Teller:
 
 def _one(
     kernel: image.Kernel, layers: list[Path], cache: Path, given: argparse.Namespace
-) -> tuple[image.Kernel, machine.Verdict, float]:
-    """Run one machine."""
+) -> tuple[image.Kernel, machine.Run, float]:
+    """Run one machine, and give how many seconds it took."""
     report, console = cache / f"{kernel.name}.report", cache / f"{kernel.name}.log"
     tests = chosen.arguments(
         kernel.release, everything=given.all, only=given.tests, patience=given.patience
@@ -81,8 +81,10 @@ def _one(
         argv = machine.qemu(kernel.vmlinuz, boots, console, report, given.processors)
         limits = (_ALL_LIMITS if given.all else _LIMITS).times(given.patience)
         tell: Callable[[tuple[Message, ...]], None] = Teller(kernel.name)
-        verdict = machine.run(argv, report, limits, tell)
-    return kernel, verdict, time.monotonic() - begun
+        run = machine.run(argv, report, limits, tell)
+    seconds = time.monotonic() - begun
+    print(f"{kernel.name}: {seconds:.0f} s, {run.processor_s:.0f} s of processors", flush=True)
+    return kernel, run, seconds
 
 
 def _given() -> argparse.Namespace:
@@ -119,6 +121,7 @@ def _alone(cache: Path) -> Iterator[None]:
 
 
 def _run(given: argparse.Namespace, cache: Path) -> int:
+    begun = time.monotonic()
     try:
         kernels = [image.fetch(cache, name) for name in given.kernels]
         chosen.compile_here(only=given.tests)
@@ -129,9 +132,10 @@ def _run(given: argparse.Namespace, cache: Path) -> int:
     today = dt.datetime.now(dt.UTC).date().isoformat()
     rows, wrong = [], []
     with ThreadPoolExecutor(given.jobs or _jobs()) as pool:
-        for kernel, verdict, seconds in pool.map(
+        for kernel, run, seconds in pool.map(
             lambda kernel: _one(kernel, layers, cache, given), kernels
         ):
+            verdict = run.verdict
             wrong += record.faults(kernel.name, verdict)
             if isinstance(verdict, machine.Finished):
                 rows.append(record.row(kernel.name, kernel.package, today, seconds, verdict))
@@ -142,6 +146,9 @@ def _run(given: argparse.Namespace, cache: Path) -> int:
         print(f"kept in {record.RESULTS}; make format takes the table to the README")
     for fault in wrong:
         print(f"\n{fault}", file=sys.stderr)
+    spent = os.times()
+    taken = spent.user + spent.system + spent.children_user + spent.children_system
+    print(f"in all: {time.monotonic() - begun:.0f} s, {taken:.0f} s of processors", flush=True)
     return 1 if wrong else 0
 
 

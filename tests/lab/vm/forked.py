@@ -16,7 +16,7 @@ import tempfile
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from tests.lab.vm.forkserver import STATUS, Request, send
 
@@ -30,11 +30,19 @@ _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _INTERPRETERS = ("PYTHON", "LC_", "LANG", "LD_")
 """Variables that a new interpreter would heed and a fork no more."""
 _PART = 1 << 16
+_OWN_MOUNTS = "/proc/thread-self/ns/mnt"
+
+
+class Serving(NamedTuple):
+    """A server: the path of its socket, and its process."""
+
+    address: str
+    process: int
 
 
 @contextmanager
-def forkserver() -> Iterator[str]:
-    """Have a server for a while, and give its address; it takes calls while it still loads."""
+def forkserver() -> Iterator[Serving]:
+    """Have a server for a while; it takes calls while it still loads."""
     with (
         tempfile.TemporaryDirectory(prefix="forkserver-") as directory,
         socket.socket(socket.AF_UNIX) as listener,
@@ -52,7 +60,7 @@ def forkserver() -> Iterator[str]:
             env={"PATH": _PATH, "PYTHONDONTWRITEBYTECODE": "1"},
         ) as process:
             listener.close()
-            yield address
+            yield Serving(address, process.pid)
             assert process.stdin
             process.stdin.close()
             process.wait(30)
@@ -62,7 +70,7 @@ def mounts(prefix: Sequence[str]) -> str | None:
     """Give the mount namespace a fork shall enter; ``None``: this is for a real execution."""
     match [*prefix]:
         case []:
-            return "/proc/thread-self/ns/mnt"
+            return _OWN_MOUNTS
         case [program, option] if program.endswith("/nsenter") and option.startswith("--mount="):
             return option.removeprefix("--mount=")
         case _:
@@ -71,7 +79,9 @@ def mounts(prefix: Sequence[str]) -> str | None:
 
 def bears(environment: Mapping[str, str]) -> bool:
     """Whether there is a server, and a fork heeds these variables as a new interpreter does."""
-    return ADDRESS in os.environ and not any(name.startswith(_INTERPRETERS) for name in environment)
+    return ADDRESS in os.environ and not any(
+        name.startswith(_INTERPRETERS) for name in environment
+    )
 
 
 def run(
@@ -80,7 +90,7 @@ def run(
     stdin: str,
     environment: Mapping[str, str],
     timeout: float,
-    mounts: str = "/proc/thread-self/ns/mnt",
+    mounts: str = _OWN_MOUNTS,
 ) -> subprocess.CompletedProcess[str]:
     """Run the program in this thread's network namespace, as ``subprocess.run`` would.
 
@@ -93,13 +103,16 @@ def run(
         connection = stack.enter_context(socket.socket(socket.AF_UNIX))
         connection.connect(os.environ[ADDRESS])
         pipes = [os.pipe() for _ in range(3)]
-        ends = [[stack.enter_context(_file(one)) for one in pipe] for pipe in pipes]
+        ends: list[list[BinaryIO]] = [
+            [stack.enter_context(_file(one)) for one in pipe] for pipe in pipes
+        ]
         theirs = [ends[0][0], ends[1][1], ends[2][1]]
         ours = [ends[0][1], ends[1][0], ends[2][0]]
+        # The thread's: others of this process may be elsewhere.
         places = ["/proc/thread-self/ns/net", mounts]
         entered = [stack.enter_context(_file(os.open(path, os.O_RDONLY))) for path in places]
-        own = places[1] == "/proc/thread-self/ns/mnt"
-        request = Request([*argv], {**environment}, os.getcwd() if own else "")
+        cwd = os.getcwd() if mounts == _OWN_MOUNTS else ""
+        request = Request([*argv], {**environment}, cwd)
         send(connection, request, [one.fileno() for one in (*theirs, *entered)])
         for one in theirs:
             one.close()
@@ -116,7 +129,7 @@ def run(
 
 
 def _file(descriptor: int) -> BinaryIO:
-    return os.fdopen(descriptor, "r+b", buffering=0)  # type: ignore[return-value]
+    return os.fdopen(descriptor, "r+b", buffering=0)
 
 
 def _talk(
@@ -127,7 +140,8 @@ def _talk(
     Raises:
         TimeoutError: that was not by then.
     """
-    came = {source.fileno(): bytearray() for source in (connection, *ours[1:])}
+    sources = [connection.fileno(), *(one.fileno() for one in ours[1:])]
+    came = {source: bytearray() for source in sources}
     with selectors.DefaultSelector() as selector:
         for descriptor in came:
             selector.register(descriptor, selectors.EVENT_READ)

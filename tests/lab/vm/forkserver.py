@@ -25,7 +25,8 @@ import socket
 import struct
 import sys
 import traceback
-from contextlib import suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from typing import Literal
 
 import msgspec
 
@@ -37,6 +38,11 @@ DESCRIPTORS = 5
 """Standard input, output and error, the network namespace and the mount namespace."""
 _LATE = ("iptc", "pyroute2", "rich.console", "yaml", "http.client", "ctypes.util", "sqlite3")
 """What commands import when they need it."""
+_PURE = (
+    ("render", "--ip-families", "dual", "--backend", "nftables"),
+    ("render", "--ip-families", "dual", "--backend", "iptables", "--mode", "tproxy"),
+    ("prove", "--ip-families", "dual", "--capture-dns", "all", "--output", "json"),
+)
 _NOT_HERE = ("interceptor.__main__", "interceptor.node", "interceptor.system.bcc")
 """Starts the program, or needs what the system inside does not have."""
 
@@ -83,6 +89,18 @@ def load() -> None:
             importlib.import_module(name)
 
 
+def warm() -> None:
+    """Have what is only worked out from text, as patterns are, worked out once.
+
+    Nothing that is asked of a kernel: each command asks anew.
+    """
+    from interceptor.cli.main import run
+
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        for arguments in _PURE:
+            run(arguments)
+
+
 def _enter(descriptor: int, kind: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.setns(descriptor, kind) != 0:
@@ -106,11 +124,15 @@ def _take_over(connection: socket.socket) -> None:
     os.environ.update(given | request.environment)
     sys.argv = request.argv
     errors = sys.stdin.errors
-    sys.stdin = sys.__stdin__ = io.TextIOWrapper(io.open(0, "rb"), "utf-8", errors)
-    sys.stdout = sys.__stdout__ = io.TextIOWrapper(io.open(1, "wb"), "utf-8", errors)
-    sys.stderr = sys.__stderr__ = io.TextIOWrapper(
-        io.open(2, "wb"), "utf-8", "backslashreplace", line_buffering=True
-    )
+    sys.stdin = _stream(0, "r", errors)
+    sys.stdout = _stream(1, "w", errors)
+    sys.stderr = _stream(2, "w", "backslashreplace")
+    sys.stderr.reconfigure(line_buffering=True)
+
+
+def _stream(descriptor: int, mode: Literal["r", "w"], errors: str | None) -> io.TextIOWrapper:
+    """Give a standard stream as Python makes them, with nothing in it yet."""
+    return open(descriptor, mode, encoding="utf-8", errors=errors, closefd=False)
 
 
 def _command(connection: socket.socket) -> None:
@@ -192,6 +214,7 @@ def main() -> None:
     # Where a script's own directory is, ``-m`` has put the working directory.
     sys.path[0] = os.path.dirname(sys.executable)
     load()
+    warm()
     gc.collect()
     gc.freeze()
     Server(listener).serve()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from typing import TYPE_CHECKING, NamedTuple, assert_never
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LOOK_S = 0.3
+_IF_ENDED = os.WEXITED | os.WNOHANG | os.WNOWAIT
 _END_S = 20
 
 
@@ -49,6 +51,13 @@ class Lost(msgspec.Struct, frozen=True):
 Verdict = Finished | Lost
 
 
+class Run(NamedTuple):
+    """What came of a machine, and the processor seconds it took of this one."""
+
+    verdict: Verdict
+    processor_s: float
+
+
 def qemu(kernel: Path, image: Path, console: Path, report: Path, processors: int) -> list[str]:
     """Give what starts an emulated machine.
 
@@ -79,7 +88,7 @@ def run(
     report: Path,
     limits: Limits,
     tell: Callable[[tuple[Message, ...]], None],
-) -> Verdict:
+) -> Run:
     """Start a machine, watch what it says in ``report``, and see that it is gone afterwards.
 
     ``tell`` is given all messages whenever there are more.
@@ -90,22 +99,31 @@ def run(
     with subprocess.Popen(argv, stdin=subprocess.DEVNULL) as process:
         try:
             while True:
-                ended = process.poll() is not None
+                # What a process took can be read until somebody has asked how it ended.
+                ended = os.waitid(os.P_PID, process.pid, _IF_ENDED) is not None
                 said = decode(report.read_bytes())
                 now = time.monotonic()
                 if len(said) > len(seen):
                     seen, last = said, now
                     tell(seen)
+                taken_s = _taken_s(process.pid)
                 if ended:
-                    return _judged(seen, f"it ended with {process.returncode}")
+                    return Run(_judged(seen, f"it ended with {process.wait()}"), taken_s)
                 late = _late(seen, now - begun, now - last, limits)
                 if late:
-                    return Lost(late, _tests(seen))
+                    return Run(Lost(late, _tests(seen)), taken_s)
                 time.sleep(_LOOK_S)
         except ValueError as error:
-            return Lost(str(error), _tests(seen))
+            return Run(Lost(str(error), _tests(seen)), _taken_s(process.pid))
         finally:
             _end(process)
+
+
+def _taken_s(process: int) -> float:
+    """Give the processor seconds of a process so far: utime and stime of proc(5)."""
+    with open(f"/proc/{process}/stat", encoding="utf-8", errors="replace") as file:
+        words = file.read().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _late(seen: tuple[Message, ...], running_s: float, silent_s: float, limits: Limits) -> str:

@@ -27,6 +27,10 @@ from tests.lab.vm.report import REPORTER
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from _pytest._io import TerminalWriter
+
+_TERMINAL = "terminalreporter"
+"""What pytest has by this name writes to the terminal."""
 _NUMBER = struct.Struct("!H")
 _LONGEST = 1 << 20
 """Bytes of a report, and how many of them may wait to be read."""
@@ -40,7 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--forked"):
         stack = ExitStack()
-        os.environ[ADDRESS] = stack.enter_context(forkserver())
+        os.environ[ADDRESS] = stack.enter_context(forkserver()).address
         config.add_cleanup(stack.close)
 
 
@@ -61,6 +65,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     processes = [_start(session, tests, theirs, ours) for _ in range(count)]
     os.close(tests)
     theirs.close()
+    through: set[str] = set()
     with ours:
         while data := ours.recv(_LONGEST):
             hook = session.config.hook
@@ -68,17 +73,20 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
                 config=session.config, data=msgspec.json.decode(data)
             )
             hook.pytest_runtest_logreport(report=report)
+            if report.when == "teardown":
+                through.add(report.nodeid)
     ended = [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in processes]
-    if any(ended):
-        # What they had taken is missed in the count, whatever the others go on to do.
-        print(f"processes that ran tests ended with {ended}", file=sys.stderr)
+    missed = [item.nodeid for item in session.items if item.nodeid not in through]
+    if missed or any(ended):
+        # Who watches the machine misses them in the count.
+        reporter = session.config.pluginmanager.get_plugin(_TERMINAL)
+        if reporter:
+            reporter.write_line(f"processes ended with {ended}; not run: {missed}", red=True)
         raise session.Failed
     return True
 
 
-def _start(
-    session: pytest.Session, tests: int, theirs: socket.socket, ours: socket.socket
-) -> int:
+def _start(session: pytest.Session, tests: int, theirs: socket.socket, ours: socket.socket) -> int:
     """Fork a process that runs tests until there are no more."""
     process = os.fork()
     if process:
@@ -87,10 +95,11 @@ def _start(
     try:
         ours.close()
         manager = session.config.pluginmanager
-        for name in ("terminalreporter", REPORTER):
-            if manager.has_plugin(name):
-                manager.unregister(name=name)
-        manager.register(Sender(session.config, theirs))
+        if manager.has_plugin(REPORTER):
+            manager.unregister(name=REPORTER)
+        terminal = session.config.get_terminal_writer()
+        manager.unregister(name=_TERMINAL)
+        manager.register(Sender(session.config, theirs, terminal), _TERMINAL)
         _run(session, tests)
         code = 0
     except BaseException:  # noqa: BLE001 - nothing of it may go on in the first one's place
@@ -122,11 +131,17 @@ def _run(session: pytest.Session, tests: int) -> None:
 
 
 class Sender:
-    """Sends each report to the process that collected."""
+    """Sends each report to the process that collected.
 
-    def __init__(self, config: pytest.Config, theirs: socket.socket) -> None:
+    It stands in the terminal's place, where plugins find what to write by: pytest-timeout does.
+    """
+
+    def __init__(
+        self, config: pytest.Config, theirs: socket.socket, terminal: TerminalWriter
+    ) -> None:
         self._config = config
         self._theirs = theirs
+        self._tw = terminal
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         data = self._config.hook.pytest_report_to_serializable(config=self._config, report=report)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 PROGRAM = str(Path(sys.executable).with_name("interceptor"))
 _LONGEST_S = 100
+COMMAND_TIMEOUT = "COMMAND_TIMEOUT_S"
+"""Variable: the program's ``--timeout`` where a test does not say one, for slow machines."""
 
 
 class RulePath(NamedTuple):
@@ -66,6 +69,8 @@ def interceptor(
     place = ("--netns", namespace.path) if namespace else ()
     argv = [*program, *arguments, *place]
     env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **(environment or {})}
+    if COMMAND_TIMEOUT in os.environ:
+        env.setdefault("INTERCEPTOR_TIMEOUT", os.environ[COMMAND_TIMEOUT])
     mounts = forked.mounts(prefix) if program == (PROGRAM,) and forked.bears(env) else None
     if mounts:
         done = forked.run(argv, stdin=stdin, environment=env, timeout=_LONGEST_S, mounts=mounts)

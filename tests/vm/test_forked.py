@@ -132,6 +132,17 @@ def _call(*arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[s
     return forked.run([PROGRAM, *arguments], stdin="", environment=_PATH, timeout=timeout)
 
 
+def test_calls_leave_no_descriptors_open(served: Serving) -> None:
+    def held() -> list[int]:
+        return [len(os.listdir(f"/proc/{one}/fd")) for one in (served.process, os.getpid())]
+
+    interceptor("--version")
+    before = held()
+    for _ in range(5):
+        interceptor("--version")
+    assert becomes(lambda: held() == before)
+
+
 @pytest.mark.root
 @pytest.mark.usefixtures("served")
 def test_it_works_in_the_threads_namespaces() -> None:

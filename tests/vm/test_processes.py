@@ -139,3 +139,16 @@ def test_it():
     code, printed, _ = run(tmp_path, text, "--forked")
     assert code == 0, printed
     assert not Path((tmp_path / "seen").read_text()).exists()
+
+
+@pytest.mark.parametrize("how", [(), ("--forked",)], ids=["executed", "forked"])
+def test_commands_may_take_longer_where_all_does(tmp_path: Path, how: tuple[str, ...]) -> None:
+    text = """
+from tests.lab.paths import interceptor
+def test_it():
+    assert interceptor("config", "show", "--output", "json").json["timeout"]["value"] == "77"
+    shown = interceptor("config", "show", "--output", "json", "--timeout", "5")
+    assert shown.json["timeout"]["value"] == "5"
+"""
+    code, printed, _ = run(tmp_path, text, "--command-timeout", "77", *how)
+    assert code == 0, printed

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from tests.lab.paths import COMMAND_TIMEOUT
 from tests.lab.vm.forked import ADDRESS, forkserver
 from tests.lab.vm.report import REPORTER
 
@@ -39,9 +40,13 @@ _LONGEST = 1 << 20
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--processes", type=int, default=0, help="forks that run tests")
     parser.addoption("--forked", action="store_true", help="commands are forks, not executions")
+    parser.addoption("--command-timeout", help="seconds a command may take, if it is not told")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    seconds = config.getoption("--command-timeout")
+    if seconds:
+        os.environ[COMMAND_TIMEOUT] = seconds
     if config.getoption("--forked"):
         stack = ExitStack()
         os.environ[ADDRESS] = stack.enter_context(forkserver()).address

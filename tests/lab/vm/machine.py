@@ -24,7 +24,7 @@ class Limits(NamedTuple):
     """How long a machine may take: to its first word, between words, and in all; seconds."""
 
     first_s: float = 180
-    silence_s: float = 240
+    silence_s: float = 300
     all_s: float = 1200
 
     def times(self, factor: float) -> Limits:

@@ -10,6 +10,7 @@ With ``--forked`` commands are forks too: see ``forked``.
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import struct
@@ -67,6 +68,9 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LONGEST)
     sys.stdout.flush()
     sys.stderr.flush()
+    # What all of them share stays so: looked over for garbage, it would be copied.
+    gc.collect()
+    gc.freeze()
     processes = [_start(session, tests, theirs, ours) for _ in range(count)]
     os.close(tests)
     theirs.close()

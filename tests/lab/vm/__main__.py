@@ -81,7 +81,14 @@ def _one(
         boots = Path(work, "initrd")
         asked = image.asked(Path(work), tests)
         image.join([layers[0], kernel.modules, *layers[1:], asked], boots)
-        argv = machine.qemu(kernel.vmlinuz, boots, console, report, given.processors)
+        argv = machine.qemu(
+            kernel.vmlinuz,
+            boots,
+            console,
+            report,
+            given.processors,
+            checks_memory=record.version(kernel.release) >= (6, 18),
+        )
         limits = (_ALL_LIMITS if given.all else _LIMITS).times(given.patience)
         tell: Callable[[tuple[Message, ...]], None] = Teller(kernel.name)
         run = machine.run(argv, report, limits, tell)

@@ -58,7 +58,15 @@ class Run(NamedTuple):
     processor_s: float
 
 
-def qemu(kernel: Path, image: Path, console: Path, report: Path, processors: int) -> list[str]:
+_WORDS = "console=ttyS0 quiet panic=-1 mitigations=off"
+_WITHOUT_CX16 = "slab_debug=F,kmalloc-*"
+"""Since 6.18 memory for a socket's storage is had without locks: by cx16, or from checked caches.
+Without either bpf_sk_storage_get() makes none, and captured connections are refused."""
+
+
+def qemu(
+    kernel: Path, image: Path, console: Path, report: Path, processors: int, *, checks_memory: bool
+) -> list[str]:
     """Give what starts an emulated machine.
 
     It needs no hardware support, so it runs wherever tests do. Without cx16 kernels since 6.12
@@ -79,7 +87,7 @@ def qemu(kernel: Path, image: Path, console: Path, report: Path, processors: int
         *("-serial", f"file:{report}"),
         *("-kernel", str(kernel)),
         *("-initrd", str(image)),
-        *("-append", "console=ttyS0 quiet panic=-1 mitigations=off"),
+        *("-append", f"{_WORDS} {_WITHOUT_CX16}" if checks_memory else _WORDS),
     ]
 
 

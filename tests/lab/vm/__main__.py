@@ -87,7 +87,7 @@ def _one(
             console,
             report,
             given.processors,
-            checks_memory=record.version(kernel.release) >= (6, 18),
+            checks_memory=record.version(kernel.release) >= machine.CX16_SINCE,
         )
         limits = (_ALL_LIMITS if given.all else _LIMITS).times(given.patience)
         tell: Callable[[tuple[Message, ...]], None] = Teller(kernel.name)

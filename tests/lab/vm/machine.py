@@ -59,8 +59,9 @@ class Run(NamedTuple):
 
 
 _WORDS = "console=ttyS0 quiet panic=-1 mitigations=off"
+CX16_SINCE = (6, 18)
 _WITHOUT_CX16 = "slab_debug=F,kmalloc-*"
-"""Since 6.18 memory for a socket's storage is had without locks: by cx16, or from checked caches.
+"""Since then memory for a socket's storage is had without locks: by cx16, or from checked caches.
 Without either bpf_sk_storage_get() makes none, and captured connections are refused."""
 
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tests.lab.vm import forked
+
 if TYPE_CHECKING:
     from tests.lab.netns import Namespace
 
 PROGRAM = str(Path(sys.executable).with_name("interceptor"))
+_LONGEST_S = 100
+COMMAND_TIMEOUT = "COMMAND_TIMEOUT_S"
+"""Variable: the program's ``--timeout`` where a test does not say one, for slow machines."""
 
 
 class RulePath(NamedTuple):
@@ -55,17 +61,29 @@ def interceptor(
     prefix: tuple[str, ...] = (),
     program: tuple[str, ...] = (PROGRAM,),
 ) -> Done:
-    """Run the installed program, by ``--netns`` in a namespace if one is given."""
+    """Run the installed program, by ``--netns`` in a namespace if one is given.
+
+    Where the suite runs emulated, that may be a fork of a process that has it loaded:
+    docs/vm.md.
+    """
     place = ("--netns", namespace.path) if namespace else ()
-    done = subprocess.run(
-        [*prefix, *program, *arguments, *place],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **(environment or {})},
-    )
+    argv = [*program, *arguments, *place]
+    env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **(environment or {})}
+    if COMMAND_TIMEOUT in os.environ:
+        env.setdefault("INTERCEPTOR_TIMEOUT", os.environ[COMMAND_TIMEOUT])
+    mounts = forked.mounts(prefix) if program == (PROGRAM,) and forked.bears(env) else None
+    if mounts:
+        done = forked.run(argv, stdin=stdin, environment=env, timeout=_LONGEST_S, mounts=mounts)
+    else:
+        done = subprocess.run(
+            [*prefix, *argv],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_LONGEST_S,
+            env=env,
+        )
     return Done(done.returncode, done.stdout, done.stderr)
 
 
@@ -74,6 +92,9 @@ def done_well(*arguments: str, namespace: Namespace | None = None) -> Done:
     done = interceptor(*arguments, namespace=namespace)
     assert done.code == 0, done
     return done
+
+
+_ROUTING = "rule show\nroute show table all\naddress show dev lo\n"
 
 
 def dump(namespace: Namespace) -> str:
@@ -95,15 +116,10 @@ def dump(namespace: Namespace) -> str:
                 parts.append("\n".join([tool, *lines]))
     parts.append("table of routes")
     for family in ("-4", "-6"):
-        for what in (
-            ("rule",),
-            ("route", "show", "table", "all"),
-            ("address", "show", "dev", "lo"),
-        ):
-            lines = namespace.run("ip", family, *what).splitlines()
-            # Of itself the kernel makes these, when an interface has been up for a while.
-            late = ("fe80:", "multicast", "table local proto kernel")
-            parts += [line for line in lines if not any(word in line for word in late)]
+        lines = namespace.run("ip", family, "-batch", "-", stdin=_ROUTING).splitlines()
+        # Of itself the kernel makes these, when an interface has been up for a while.
+        late = ("fe80:", "multicast", "table local proto kernel")
+        parts += [line for line in lines if not any(word in line for word in late)]
     return "\n".join(parts)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import platform
-import re
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.lab.ebpf_node import EbpfNode, ebpf_node
+from tests.lab.kernels import since
 from tests.lab.paths import RulePath, done_well, dump
 
 if TYPE_CHECKING:
@@ -19,13 +18,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.root
 
 _SOCKETS = ("--backend", "ebpf")
-
-
-def since(major: int, minor: int) -> bool:
-    """Whether this kernel has what that one has."""
-    found = re.match(r"(\d+)\.(\d+)", platform.release())
-    assert found
-    return (int(found[1]), int(found[2])) >= (major, minor)
 
 
 @pytest.fixture

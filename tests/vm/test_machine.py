@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.vm.machine import Finished, Limits, Lost, Verdict, run
+from tests.lab.vm.machine import CX16_SINCE, Finished, Limits, Lost, Verdict, qemu, run
 from tests.lab.vm.protocol import Begun, Collected, Ended, Message, Ran, decode, encode
+from tests.lab.vm.record import version
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +31,7 @@ exec sleep 600
 def stand_in(report: Path, text: str, then: str = "0", limits: Limits = _QUICK) -> Verdict:
     """Run a process that says this and then ends, or does not."""
     argv = ["/bin/sh", "-c", _SAY, "sh", str(report), then, text]
-    return run(argv, report, limits, lambda _: None)
+    return run(argv, report, limits, lambda _: None).verdict
 
 
 def lines(*messages: Message) -> str:
@@ -79,6 +80,28 @@ def test_who_hangs_is_ended(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
     stand_in(tmp_path / "report", "", "hang")
     process = int(capfd.readouterr().out)
     assert not os.path.exists(f"/proc/{process}")
+
+
+@pytest.mark.parametrize("then", ["exit", "hang"])
+def test_what_it_took_of_processors_is_known(tmp_path: Path, then: str) -> None:
+    busy = f"""
+    head -c 300000000 /dev/zero | cat >/dev/null
+    i=0; while [ $i -lt 300000 ]; do i=$((i + 1)); done
+    [ {then} = exit ] || exec sleep 600
+    """
+    done = run(["/bin/sh", "-c", busy], tmp_path / "report", _QUICK, lambda _: None)
+    assert 0.05 < done.processor_s < 60
+
+
+def test_newer_kernels_check_their_memory(tmp_path: Path) -> None:
+    def words(release: str) -> str:
+        is_new = version(release) >= CX16_SINCE
+        *_, last = qemu(tmp_path, tmp_path, tmp_path, tmp_path, 2, checks_memory=is_new)
+        return last
+
+    assert "slab_debug" not in words("6.12.107+deb13-cloud-amd64")
+    assert "slab_debug=F,kmalloc-*" in words("6.18.1-cloud-amd64")
+    assert "slab_debug=F,kmalloc-*" in words("7.3.4+deb13-cloud-amd64")
 
 
 def test_what_an_earlier_run_said_does_not_count(tmp_path: Path) -> None:

@@ -34,9 +34,12 @@ _EVERY_S = 5
 
 
 def _jobs() -> int:
-    """Give how many machines this one bears: two processors and the memory for each."""
+    """Give how many machines this one bears.
+
+    Three for two processors: while a machine boots or collects it uses one, and not all of that.
+    """
     memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") // 1_000_000
-    return max(1, min((os.cpu_count() or 1) // 2, memory_mb // _MEMORY_MB))
+    return max(1, min((os.cpu_count() or 1) * 3 // 2, memory_mb // _MEMORY_MB))
 
 
 class Teller:
@@ -67,8 +70,8 @@ class Teller:
 
 def _one(
     kernel: image.Kernel, layers: list[Path], cache: Path, given: argparse.Namespace
-) -> tuple[image.Kernel, machine.Verdict, float]:
-    """Run one machine."""
+) -> tuple[image.Kernel, machine.Run, float]:
+    """Run one machine, and give how many seconds it took."""
     report, console = cache / f"{kernel.name}.report", cache / f"{kernel.name}.log"
     tests = chosen.arguments(
         kernel.release, everything=given.all, only=given.tests, patience=given.patience
@@ -78,11 +81,20 @@ def _one(
         boots = Path(work, "initrd")
         asked = image.asked(Path(work), tests)
         image.join([layers[0], kernel.modules, *layers[1:], asked], boots)
-        argv = machine.qemu(kernel.vmlinuz, boots, console, report, given.processors)
+        argv = machine.qemu(
+            kernel.vmlinuz,
+            boots,
+            console,
+            report,
+            given.processors,
+            checks_memory=record.version(kernel.release) >= machine.CX16_SINCE,
+        )
         limits = (_ALL_LIMITS if given.all else _LIMITS).times(given.patience)
         tell: Callable[[tuple[Message, ...]], None] = Teller(kernel.name)
-        verdict = machine.run(argv, report, limits, tell)
-    return kernel, verdict, time.monotonic() - begun
+        run = machine.run(argv, report, limits, tell)
+    seconds = time.monotonic() - begun
+    print(f"{kernel.name}: {seconds:.0f} s, {run.processor_s:.0f} s of processors", flush=True)
+    return kernel, run, seconds
 
 
 def _given() -> argparse.Namespace:
@@ -119,6 +131,7 @@ def _alone(cache: Path) -> Iterator[None]:
 
 
 def _run(given: argparse.Namespace, cache: Path) -> int:
+    begun = time.monotonic()
     try:
         kernels = [image.fetch(cache, name) for name in given.kernels]
         chosen.compile_here(only=given.tests)
@@ -129,9 +142,10 @@ def _run(given: argparse.Namespace, cache: Path) -> int:
     today = dt.datetime.now(dt.UTC).date().isoformat()
     rows, wrong = [], []
     with ThreadPoolExecutor(given.jobs or _jobs()) as pool:
-        for kernel, verdict, seconds in pool.map(
+        for kernel, run, seconds in pool.map(
             lambda kernel: _one(kernel, layers, cache, given), kernels
         ):
+            verdict = run.verdict
             wrong += record.faults(kernel.name, verdict)
             if isinstance(verdict, machine.Finished):
                 rows.append(record.row(kernel.name, kernel.package, today, seconds, verdict))
@@ -142,6 +156,9 @@ def _run(given: argparse.Namespace, cache: Path) -> int:
         print(f"kept in {record.RESULTS}; make format takes the table to the README")
     for fault in wrong:
         print(f"\n{fault}", file=sys.stderr)
+    spent = os.times()
+    taken = spent.user + spent.system + spent.children_user + spent.children_system
+    print(f"in all: {time.monotonic() - begun:.0f} s, {taken:.0f} s of processors", flush=True)
     return 1 if wrong else 0
 
 

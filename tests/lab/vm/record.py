@@ -45,10 +45,15 @@ class Row(msgspec.Struct, frozen=True):
     cells: dict[str, Cell]
 
 
+def version(release: str) -> tuple[int, int]:
+    """Give the version of a kernel: 5.10.0-32-amd64 is 5, 10."""
+    found = re.match(r"(\d+)\.(\d+)", release)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
 def runs_ebpf(release: str) -> bool:
     """Whether a kernel is new enough for programs at sockets: 5.10.0-32-amd64 is not."""
-    found = re.match(r"(\d+)\.(\d+)", release)
-    return found is not None and (int(found[1]), int(found[2])) >= EBPF_SINCE
+    return version(release) >= EBPF_SINCE
 
 
 def backend(test: str) -> str:

@@ -19,6 +19,8 @@ from tests.lab.vm.protocol import Begun, Collected, Ended, Message, Ran, encode
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+REPORTER = "vm-reporter"
+"""By this name pytest has it."""
 _WHY = 2000
 _TOOLS = (("nft", "--version"), ("iptables", "--version"), (sys.executable, "--version"))
 
@@ -73,4 +75,4 @@ def _version(argv: tuple[str, ...]) -> str:
 
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Reporter(os.environ["VM_REPORT"]))
+        config.pluginmanager.register(Reporter(os.environ["VM_REPORT"]), REPORTER)

@@ -152,7 +152,10 @@ def _talk(
                 raise TimeoutError
             for key, _ in ready:
                 if key.fd in came:
-                    part = os.read(key.fd, _PART)
+                    # A server that is gone had not read all that it was sent.
+                    part = b""
+                    with suppress(ConnectionResetError):
+                        part = os.read(key.fd, _PART)
                     came[key.fd] += part
                     is_status = key.fd == connection.fileno() and len(came[key.fd]) == STATUS.size
                     if is_status or not part:

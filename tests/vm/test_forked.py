@@ -140,7 +140,8 @@ def test_calls_leave_no_descriptors_open(served: Serving) -> None:
     before = held()
     for _ in range(5):
         interceptor("--version")
-    assert becomes(lambda: held() == before)
+    # The server may have been about to let go of the first.
+    assert becomes(lambda: all(now <= then for now, then in zip(held(), before, strict=True)))
 
 
 @pytest.mark.root

@@ -23,5 +23,6 @@ cd "$1"
 arguments=$(mktemp)
 trap 'rm -f "$arguments"' EXIT
 .venv/bin/python -m tests.lab.vm.chosen >"$arguments"
-NO_COLOR=1 .venv/bin/python -m pytest "@$arguments" --timeout "$limit_s"
+# A line for each test: it takes long, and vagrant shows whole lines.
+NO_COLOR=1 .venv/bin/python -m pytest "@$arguments" --timeout "$limit_s" -vv
 echo "the core of the suite passed on $release"

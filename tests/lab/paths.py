@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from tests.lab.netns import Namespace
 
 PROGRAM = str(Path(sys.executable).with_name("interceptor"))
+COMMAND_TIMEOUT = "COMMAND_TIMEOUT_S"
+"""Variable: the program's ``--timeout`` where a test does not say one, for slow machines."""
 
 
 class RulePath(NamedTuple):
@@ -57,6 +60,9 @@ def interceptor(
 ) -> Done:
     """Run the installed program, by ``--netns`` in a namespace if one is given."""
     place = ("--netns", namespace.path) if namespace else ()
+    env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **(environment or {})}
+    if COMMAND_TIMEOUT in os.environ:
+        env.setdefault("INTERCEPTOR_TIMEOUT", os.environ[COMMAND_TIMEOUT])
     done = subprocess.run(
         [*prefix, *program, *arguments, *place],
         input=stdin,
@@ -64,7 +70,7 @@ def interceptor(
         text=True,
         check=False,
         timeout=100,
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **(environment or {})},
+        env=env,
     )
     return Done(done.returncode, done.stdout, done.stderr)
 

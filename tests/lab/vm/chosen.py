@@ -145,6 +145,8 @@ CHOSEN = (
 _ALL = ("tests/netns", "tests/contract", "tests/ebpf")
 _TEST_S = 200
 """Several machines share this one's processors, and are emulated."""
+_BUSY = 4
+"""Patience where nobody chose how much: others may work on the host as well."""
 _NOT_INSIDE = ("envoy", "bcc", "podman", "containerd")
 """Of those that would run: what needs programs the system inside does not have."""
 
@@ -210,8 +212,15 @@ def compile_here(only: Sequence[str] = ()) -> None:
 
 
 def main() -> None:
-    """Print pytest's arguments on this kernel, for a pytest as it is installed anywhere."""
-    print("\n".join(["-n", "4", *_selected(platform.release(), everything=False)]))
+    """Print pytest's arguments on this kernel: for machines that people bring up.
+
+    ``--emulated`` is for ``pytest -p tests.lab.vm.processes``, on a host that is busy.
+    """
+    release = platform.release()
+    if "--emulated" in sys.argv[1:]:
+        print("\n".join(arguments(release, everything=False, patience=_BUSY)))
+    else:
+        print("\n".join(["-n", "4", *_selected(release, everything=False)]))
 
 
 if __name__ == "__main__":

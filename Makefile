@@ -41,7 +41,7 @@ test-long: setup ## many random packets, foretold and sent; SEED=... does others
 	DIFFERENTIAL_PACKETS=$(PACKETS) DIFFERENTIAL_SEED=$(SEED) \
 	  $(BIN)/pytest -n $(WORKERS) --no-skips tests/contract/test_differential.py
 
-test-kubernetes: setup $(KUBERNETES)/version ## pods of a real API server and kubelet, built at first (root)
+test-kubernetes: setup $(KUBERNETES)/version $(KUBERNETES)/bin/kustomize ## pods of a real API server and kubelet, built at first (root)
 	KUBERNETES=$(KUBERNETES) $(BIN)/pytest --no-skips tests/kubernetes
 
 test-vm: setup .stamps/vm ## the suite's core on other kernels, emulated: KERNELS="5.10 6.1" JOBS=2 ALL=1 (root)
@@ -117,6 +117,9 @@ $(KUBERNETES)/version: tests/kubernetes/build tests/kubernetes/packages.txt | .s
 	$(call install_packages,tests/kubernetes/packages.txt)
 	@echo "building Kubernetes: this takes about five minutes"
 	@tests/kubernetes/build $(KUBERNETES)
+
+$(KUBERNETES)/bin/kustomize: tests/kubernetes/kustomize tests/vm/apt | $(KUBERNETES)/version
+	@tests/kubernetes/kustomize $(KUBERNETES)
 
 .stamps/venv: .ci/build.lock .ci/dev.lock .stamps/debian
 	@echo "making .venv"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
 from tests.lab.images import INIT, ROOT, built
+from tests.lab.kubernetes import daemon
 from tests.lab.kubernetes.cluster import app, proxies
 from tests.lab.kubernetes.kubelet import NODE
 from tests.lab.traffic import connect
@@ -41,24 +43,45 @@ def lost(sent: Any, kept: Any, path: str = "") -> list[str]:
     return [] if sent == kept else [f"{path}: {sent!r}, kept {kept!r}"]
 
 
+def kustomized(directory: str) -> dict[str, dict[str, Any]]:
+    """Give what kustomize makes of a directory, by kind."""
+    done = subprocess.run(
+        [daemon.built("kustomize"), "build", str(_MANIFESTS / directory)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return {one["kind"]: one for one in yaml.safe_load_all(done.stdout)}
+
+
 def test_a_server_takes_every_document_as_it_is(shared_cluster: Cluster) -> None:
     request = shared_cluster.plane.request
-    [namespace] = documents("cni/namespace.yaml")
-    assert lost(namespace, request("POST", "/api/v1/namespaces", namespace)) == []
-    core = "/api/v1/namespaces/interceptor"
-    role, binding = documents("cni-lookup/rbac.yaml")
-    [account] = documents("cni/service-account.yaml")
-    [daemon] = documents("cni/daemonset.yaml")
     [pod] = documents("init-pod.yaml")
-    for path, sent in (
-        (f"{core}/serviceaccounts", account),
-        ("/apis/apps/v1/namespaces/interceptor/daemonsets", daemon),
-        (f"{_RBAC}/clusterroles", role),
-        (f"{_RBAC}/clusterrolebindings", binding),
-        (f"{shared_cluster.path}/pods", pod),
-    ):
-        kept = request("POST", f"{path}?dryRun=All", sent)
+    plain, with_look_up = kustomized("cni"), kustomized("cni-lookup")
+    assert plain.keys() == {"Namespace", "ServiceAccount", "DaemonSet"}
+    assert with_look_up.keys() == plain.keys() | {"ClusterRole", "ClusterRoleBinding"}
+    namespace = plain.pop("Namespace")
+    assert with_look_up.pop("Namespace") == namespace
+    assert lost(namespace, request("POST", "/api/v1/namespaces", namespace)) == []
+    places = {
+        "ServiceAccount": "/api/v1/namespaces/interceptor/serviceaccounts",
+        "DaemonSet": "/apis/apps/v1/namespaces/interceptor/daemonsets",
+        "ClusterRole": f"{_RBAC}/clusterroles",
+        "ClusterRoleBinding": f"{_RBAC}/clusterrolebindings",
+        "Pod": f"{shared_cluster.path}/pods",
+    }
+    for sent in (pod, *plain.values(), *with_look_up.values()):
+        kept = request("POST", f"{places[sent['kind']]}?dryRun=All", sent)
         assert lost(sent, kept) == []
+
+
+def test_with_a_look_up_the_agent_has_a_token_and_without_none() -> None:
+    for directory, has_token in (("cni", False), ("cni-lookup", True)):
+        spec = kustomized(directory)["DaemonSet"]["spec"]["template"]["spec"]
+        [container] = spec["containers"]
+        assert spec["automountServiceAccountToken"] is has_token
+        asked = [word for word in container["args"] if word.startswith("--kubeconfig-file=")]
+        assert bool(asked) is has_token
 
 
 def test_the_agents_account_may_get_pods_and_nothing_else(shared_cluster: Cluster) -> None:

@@ -216,7 +216,7 @@ class _Test:
         if code:
             return f"{what}: {os.strerror(code)}"
         own = endpoint(self._client.getsockname())
-        taker = next((at for client, at in other_ends((own[0],)) if client == own), None)
+        taker = next((one.at for one in other_ends((own[0],)) if one.client == own), None)
         if taker:
             return f"{what}, and is answered at {_show(taker)}"
         return f"{what}, and has no answer"

@@ -150,13 +150,17 @@ class Prober:
                 attempt.end = _end_of(attempt, accepted, shared)
         left = [attempt for attempt in connected if attempt.end is None]
         if left:
-            rows = [*other_ends({attempt.endpoint[0] for attempt in left})]
+            rows = other_ends({attempt.endpoint[0] for attempt in left})
             for attempt in left:
                 to = attempt.destination
                 ends = [
                     End(True, at, client, self._there.proxies.taker(to, at, client))  # noqa: FBT003
-                    for client, at in rows
-                    if (client == attempt.endpoint or self._is_alone(attempt, connected, client))
+                    for client, at, is_listened in rows
+                    # What the proxy makes itself for an earlier attempt has no listener's port.
+                    if (
+                        client == attempt.endpoint
+                        or (is_listened and self._is_alone(attempt, connected, client))
+                    )
                     # Between two sockets of this namespace each is the other's other end.
                     and at != attempt.endpoint
                     and (

@@ -9,7 +9,7 @@ import struct
 from array import array
 from contextlib import contextmanager, suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from interceptor.names import Family
 
@@ -32,6 +32,8 @@ _TRANSPARENT = {
     socket.AF_INET6: (socket.IPPROTO_IPV6, 75),
 }
 """IP_TRANSPARENT and IPV6_TRANSPARENT of linux/in.h and linux/in6.h."""
+_LISTEN = "0A"
+"""A listener in /proc/net/tcp: TCP_LISTEN of net/tcp_states.h."""
 _MAPPED = bytes(10) + b"\xff\xff"
 
 
@@ -107,20 +109,40 @@ def original_destination(connection: socket.socket) -> Endpoint | None:
         return None
 
 
-def other_ends(addresses: Iterable[Address]) -> Iterator[tuple[Endpoint, Endpoint]]:
-    """Find sockets of this namespace that are connected to addresses: client and own endpoint.
+class OtherEnd(NamedTuple):
+    """A socket's two ends: ``client`` is the other one, ``at`` its own.
+
+    Where nobody listens at its port, it was not accepted but made a connection itself, or whoever
+    accepted it listens no more.
+    """
+
+    client: Endpoint
+    at: Endpoint
+    is_listened: bool
+
+
+def other_ends(addresses: Iterable[Address]) -> list[OtherEnd]:
+    """Find sockets of this namespace that are connected to addresses.
 
     This is how it is told who took a connection when that was not us: the kernel's own list of
     sockets names both ends of each. It is read once for all clients, as it may be long.
     """
     wanted = {text for address in addresses for text in _in_proc(address)}
+    found: list[tuple[str, str]] = []
+    listened: set[str] = set()
     for name in ("tcp", "tcp6"):
         with suppress(OSError), open(f"/proc/thread-self/net/{name}", encoding="ascii") as file:
             next(file)
             for line in file:
-                _, local, remote, _ = line.split(maxsplit=3)
-                if remote.partition(":")[0] in wanted:
-                    yield _read(remote), _read(local)
+                _, local, remote, state, _ = line.split(maxsplit=4)
+                if state == _LISTEN:
+                    listened.add(local.partition(":")[2])
+                elif remote.partition(":")[0] in wanted:
+                    found.append((remote, local))
+    return [
+        OtherEnd(_read(remote), _read(local), local.partition(":")[2] in listened)
+        for remote, local in found
+    ]
 
 
 def _in_proc(address: Address) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from ipaddress import IPv4Address
 
 import pytest
@@ -15,9 +16,9 @@ from interceptor.verify.judge import judge_taken
 from interceptor.verify.named import Identity, Named
 from interceptor.verify.probe import Probe, Way
 from interceptor.verify.prober import Prober
-from interceptor.verify.sockets import endpoint
+from interceptor.verify.sockets import endpoint, other_ends
 from interceptor.verify.stand_ins import stand_ins
-from tests.lab.paths import NFTABLES, RulePath, done_well, interceptor
+from tests.lab.paths import NFTABLES, PROGRAM, RulePath, done_well, interceptor
 from tests.lab.pod import POD, Pod
 from tests.lab.traffic import recorder
 
@@ -110,6 +111,42 @@ def test_a_proxy_in_the_way_is_recognised(pod: Pod, any_path: RulePath) -> None:
     with recorder(pod.pod, 15001, 15006):
         done = done_well("verify", "--output", "json", namespace=pod.pod)
     assert done.json["proxy_ports"] == [15006, 15001]
+
+
+def test_what_a_proxy_made_for_an_earlier_connection_took_none(pod: Pod) -> None:
+    """It goes from a port of the kernel's choice to an address that clients have as well."""
+    ghosts = f"""
+import sys
+from interceptor.cli import entry
+from interceptor.verify import prober
+from interceptor.verify.sockets import OtherEnd
+
+seen = prober.other_ends
+
+def haunted(addresses):
+    found = seen(addresses)
+    made = [OtherEnd((one.client[0], 34181), (one.at[0], 44380), False) for one in found]
+    return [*made, *found]
+
+prober.other_ends = haunted
+# As if clients had one port by chance: so each is tried once more, alone.
+prober._shared = lambda attempts: {{one.endpoint for one in attempts if len(attempts) > 1}}
+sys.argv[0] = {PROGRAM!r}
+entry.main()
+"""
+    done_well("install", *NFTABLES.flags, namespace=pod.pod)
+    with recorder(pod.pod, 15001, 15006):
+        done = interceptor("verify", namespace=pod.pod, program=(sys.executable, "-c", ghosts))
+    assert done.code == 0, done
+
+
+def test_who_took_a_connection_is_where_somebody_listens(pod: Pod) -> None:
+    with pod.pod, socket.create_server(("127.0.0.1", 0)) as listener:
+        there = endpoint(listener.getsockname())
+        with socket.create_connection(listener.getsockname()) as client:
+            made = endpoint(client.getsockname())
+            rows = {(one.client, one.at): one.is_listened for one in other_ends([there[0]])}
+    assert rows == {(made, there): True, (there, made): False}
 
 
 def test_a_lost_original_destination_is_no_success(pod: Pod) -> None:

@@ -62,7 +62,8 @@ class Played:
         app |= {"image": image.NAME, "args": ["serve", str(APP_PORT)]}
         path.write_text(yaml.safe_dump(manifest))
         words = ("--network", "plain", "--log-driver", "k8s-file")
-        self.done = runtime("kube", "play", *words, str(path))
+        # It waits 20 s and more for the code of an init container that has ended (podman 4.3).
+        self.done = runtime("kube", "play", *words, str(path), longest_s=300)
 
     def inspect(self, container: str) -> Any:
         [said] = json.loads(self._runtime.well("inspect", f"meshed-{container}"))

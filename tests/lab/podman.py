@@ -91,7 +91,7 @@ class Podman:
             "CONTAINERS_STORAGE_CONF": str(directory / "storage.conf"),
         }
 
-    def __call__(self, *arguments: str) -> Done:
+    def __call__(self, *arguments: str, longest_s: float = 60) -> Done:
         """Run a command of podman."""
         with self._namespace:
             done = subprocess.run(
@@ -99,7 +99,7 @@ class Podman:
                 capture_output=True,
                 text=True,
                 check=False,
-                timeout=60,
+                timeout=longest_s,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
             )

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.lab.bundle import Bundle, new_bundle
-from tests.lab.paths import EBPF, RULE_PATHS, RulePath
+from tests.lab.paths import EBPF, RULE_PATHS, RulePath, done_well
 from tests.lab.pod import Pod, new_pod
 
 if TYPE_CHECKING:
@@ -62,10 +62,12 @@ def rule_path(request: pytest.FixtureRequest) -> RulePath:
 
 
 @pytest.fixture(params=(*RULE_PATHS, EBPF), ids=str)
-def any_path(request: pytest.FixtureRequest) -> RulePath:
-    """Each way a policy can take into the kernel."""
+def any_path(request: pytest.FixtureRequest, pod: Pod) -> Iterator[RulePath]:
+    """Each way a policy can take into the kernel; what is the machine's is let go of after."""
     path: RulePath = request.param
-    return path
+    yield path
+    if path == EBPF:
+        done_well("uninstall", namespace=pod.pod)
 
 
 @pytest.fixture(scope="session")

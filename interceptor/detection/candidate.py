@@ -14,7 +14,7 @@ from interceptor.errors import InterceptorError
 from interceptor.facts import HostFacts
 from interceptor.layers import DEFAULTS, resolve
 from interceptor.layers import Layer as SettingsLayer
-from interceptor.model import Chain, Goto, Jump, Rule, Ruleset, Table
+from interceptor.model import Chain, Destination, Goto, Jump, Rule, Ruleset, Source, Table
 from interceptor.names import Family
 from interceptor.render import iptables, nftables
 from interceptor.settings import SETTINGS
@@ -257,8 +257,7 @@ def _given(sheet: Sheet, values: Mapping[str, str]) -> Iterator[tuple[str, str]]
 
 def _words(rule: Rule) -> str:
     is_six = any(
-        getattr(match, "networks", None) is not None and match.networks.ip6  # type: ignore[attr-defined]  # it has networks
-        for match in rule.matches
+        isinstance(match, Source | Destination) and match.networks.ip6 for match in rule.matches
     )
     return iptables.words(rule, Family.IP6 if is_six else Family.IP)
 

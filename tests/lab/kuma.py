@@ -38,6 +38,18 @@ RAW = """\
 -A OUTPUT -p udp --sport 15053 -m owner --uid-owner 5678 -j CT --zone 2
 -A OUTPUT -p udp --dport 53 -j CT --zone 2
 """
+SOME_DNS = """\
+-I OUTPUT 1 -p udp --dport 53 -m owner --uid-owner 5678 -j RETURN
+-A OUTPUT -p tcp --dport 53 -m owner ! --uid-owner 5678 -j RETURN
+-I OUTPUT 2 -d {server} -p udp --dport 53 -j REDIRECT --to-ports 15053
+-A OUTPUT -p tcp -j KUMA_MESH_OUTBOUND
+"""
+SOME_RAW = """\
+-A PREROUTING -s {server} -p udp --sport 53 -j CT --zone 1
+-A OUTPUT -p udp --dport 53 -m owner --uid-owner 5678 -j CT --zone 1
+-A OUTPUT -p udp --sport 15053 -m owner --uid-owner 5678 -j CT --zone 2
+-A OUTPUT -d {server} -p udp --dport 53 -j CT --zone 2
+"""
 ALL_DNS = """\
 -I OUTPUT 1 -p udp --dport 53 -m owner --uid-owner 5678 -j RETURN
 -A OUTPUT -p tcp --dport 53 -m owner ! --uid-owner 5678 -j RETURN
@@ -142,36 +154,16 @@ CASES = {
     ),
     "DNS of resolv.conf": Kuma(
         ("--capture-dns", "resolv-conf"),
-        output="""\
--I OUTPUT 1 -p udp --dport 53 -m owner --uid-owner 5678 -j RETURN
--A OUTPUT -p tcp --dport 53 -m owner ! --uid-owner 5678 -j RETURN
--I OUTPUT 2 -d {server} -p udp --dport 53 -j REDIRECT --to-ports 15053
--A OUTPUT -p tcp -j KUMA_MESH_OUTBOUND
-""",
+        output=SOME_DNS,
         outbound=OUTBOUND_WITH_DNS + TO_ALL,
-        raw="""\
--A PREROUTING -s {server} -p udp --sport 53 -j CT --zone 1
--A OUTPUT -p udp --dport 53 -m owner --uid-owner 5678 -j CT --zone 1
--A OUTPUT -p udp --sport 15053 -m owner --uid-owner 5678 -j CT --zone 2
--A OUTPUT -d {server} -p udp --dport 53 -j CT --zone 2
-""",
+        raw=SOME_RAW,
         resolvers=_SERVERS,
     ),
     "DNS of resolv.conf, one family": Kuma(
         ("--capture-dns", "resolv-conf"),
-        output="""\
--I OUTPUT 1 -p udp --dport 53 -m owner --uid-owner 5678 -j RETURN
--A OUTPUT -p tcp --dport 53 -m owner ! --uid-owner 5678 -j RETURN
--I OUTPUT 2 -d {server} -p udp --dport 53 -j REDIRECT --to-ports 15053
--A OUTPUT -p tcp -j KUMA_MESH_OUTBOUND
-""",
+        output=SOME_DNS,
         outbound=OUTBOUND_WITH_DNS + TO_ALL,
-        raw="""\
--A PREROUTING -s {server} -p udp --sport 53 -j CT --zone 1
--A OUTPUT -p udp --dport 53 -m owner --uid-owner 5678 -j CT --zone 1
--A OUTPUT -p udp --sport 15053 -m owner --uid-owner 5678 -j CT --zone 2
--A OUTPUT -d {server} -p udp --dport 53 -j CT --zone 2
-""",
+        raw=SOME_RAW,
         resolvers=_SERVERS[:1],
         default_ip6=True,
     ),
